@@ -1,0 +1,56 @@
+# Two commands matter: `make demo` shows the thing, `make test` proves it. Both install what they need.
+.PHONY: build demo test test-kernels bench lint fmt golden clean wheel
+PYTHON ?= python3
+BIN := .venv/bin
+PYTEST_ARGS ?=
+
+build: packages-build .venv/.stamp ## everything that running needs
+	@$(MAKE) -s -C bpf
+	@$(MAKE) -s -C shim
+
+packages-%:
+	@tools/install_packages run build $*
+
+# Pinned by constraints.txt, so that a fresh environment is the one that was tested.
+.venv/.stamp: pyproject.toml constraints.txt | packages-build
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: packages-demo build ## the main job, end to end, with real traffic
+	@$(BIN)/python -m examples.shop.demo
+
+test: packages-test build
+	@$(BIN)/pytest $(PYTEST_ARGS)
+
+test-kernels: packages-test build ## the whole namespace suite on 6.1 and 6.12
+	@$(BIN)/python -m tests.guest.suite 6.1 6.12
+
+bench: packages-bench build
+	@$(BIN)/python -m bench $(BENCH_ARGS)
+
+lint: packages-lint build
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@clang-format --dry-run --Werror $$(git ls-files '*.c' '*.h')
+	@$(BIN)/python tools/gen_verdicts.py --check
+	@$(BIN)/python tools/gen_layouts.py --check
+
+fmt: packages-lint build
+	@$(BIN)/ruff check -q --fix .
+	@$(BIN)/ruff format -q .
+	@clang-format -i $$(git ls-files '*.c' '*.h')
+	@$(BIN)/python tools/gen_verdicts.py
+	@$(BIN)/python tools/gen_layouts.py
+
+golden: packages-test build ## rewrite the expected files of the golden cases
+	@$(BIN)/pytest --update-golden $(PYTEST_ARGS)
+
+wheel: build ## an installable package with the compiled parts in it
+	@mkdir -p weft/_built && cp build/bpf/weft.bpf.o build/weft-shim weft/_built/
+	@$(BIN)/pip wheel -q --disable-pip-version-check --no-deps -w build/wheel . ; status=$$?; rm -rf weft/_built; exit $$status
+
+clean:
+	rm -rf build .venv

@@ -1,0 +1,58 @@
+/* A packet that the flow table alone could not decide, and what is known of it. */
+#ifndef WEFT_TRIP_H
+#define WEFT_TRIP_H
+
+#include "event.h"
+#include "flow.h"
+#include "packet.h"
+#include "policy.h"
+
+struct trip {
+	struct packet packet;
+	struct flow_key key;
+	struct decision decision;
+	__u32 side; /* of the flow key: the sender's, 0 or 1 */
+	__u32 revision;
+	__u32 door;
+	__u32 device; /* it came in by; 0 = made by this node */
+	__u32 begins; /* 1: first packet of a flow, or one whose verdict changed: worth a record */
+	__u32 ends;   /* 1: last packet of a flow that was decided again */
+	/* From here on unset on the fast path, which has no use for it. */
+	struct peer from; /* who sent this packet */
+	struct peer to;
+};
+
+INLINE void trip_start(struct trip *t)
+{
+	__builtin_memset(t, 0, __builtin_offsetof(struct trip, from));
+}
+
+INLINE void trip_start_slowly(struct trip *t)
+{
+	__builtin_memset(&t->from, 0, sizeof(t->from) + sizeof(t->to));
+}
+
+/* A record of the trip as it stands. */
+SUBPROGRAM void trip_record(struct __sk_buff *skb, const struct trip *t, __u8 type)
+{
+	struct record record = {
+		.source_identity = t->from.pod.identity,
+		.destination_identity = t->to.pod.identity,
+		.source_endpoint = t->from.pod.id,
+		.destination_endpoint = t->to.pod.id,
+		.egress_rule = t->decision.egress_rule,
+		.ingress_rule = t->decision.ingress_rule,
+		.revision = t->revision,
+		.length = skb->len,
+		.ifindex = t->device,
+		.flags = t->decision.flags,
+		.type = type,
+		.reason = t->decision.reason,
+	};
+
+	if (t->decision.reason && !fold(&t->packet, &record))
+		return;
+	record_write(&t->packet, &record);
+}
+
+#endif

@@ -1,0 +1,63 @@
+"""A change of policy cuts connections that are open, busy or idle, at both ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.datapath.conftest import Node, table
+from weft.datapath import layouts, stats
+from weft.datapath.sweep import delete_flows_of, sweep
+from weft.model.desired import BumpRevision, Write
+from weft.model.net import TCP, TableId, to_wide
+
+
+def refuse_11(node: Node) -> None:
+    """Pod 13 moves to a table that only allows pod 12."""
+    moved = {
+        address: entry._replace(ingress_table=TableId(6))
+        for address, entry in node.kernel.endpoints.items()
+        if entry.id == 13
+    }
+    node.apply(Write("policy", table(6, allowed=12)), Write("endpoints", moved), BumpRevision("test"))
+
+
+@pytest.fixture
+def three(running: Node) -> Node:
+    running.apply(Write("policy", table(5, allowed=11)))
+    running.pod(11)
+    running.pod(12)
+    running.pod(13, ingress=5)
+    return running
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_an_idle_connection_is_reset_at_both_ends(three: Node, version: int) -> None:
+    with three.listen(13, version) as server, three.connect(11, 13, version) as client, server.accept()[0] as accepted:
+        accepted.settimeout(5)
+        client.settimeout(5)
+        three.connect(None, 13, version).close()  # the node's own: stays allowed
+        refuse_11(three)
+        swept = sweep(three.datapath)
+        assert (swept.refused, swept.told) == (1, 2)
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+        with pytest.raises(ConnectionResetError):
+            accepted.recv(1)
+
+
+def test_what_is_still_allowed_is_left_alone(three: Node) -> None:
+    with three.listen(13) as server, three.connect(11, 13) as client, server.accept()[0] as accepted:
+        three.apply(BumpRevision("nothing changed"))
+        assert sweep(three.datapath).refused == 0
+        client.sendall(b"still here")
+        accepted.settimeout(5)
+        assert accepted.recv(10) == b"still here"
+        assert sweep(three.datapath).flows == 0  # decided again by its own packet
+
+
+def test_flows_of_a_pod_that_has_gone_are_old_at_once(three: Node) -> None:
+    with three.listen(13) as server, three.connect(11, 13), server.accept()[0]:
+        assert delete_flows_of(three.datapath, {to_wide(three.v4(12))}) == 0
+        assert delete_flows_of(three.datapath, {to_wide(three.v4(13))}) == 1
+        (flow,) = [flow for key, flow in stats.flows(three.datapath) if key.protocol == TCP]
+        assert (flow.last_seen_ns, flow.state) == (0, layouts.FLOW_CLOSING)

@@ -1,0 +1,59 @@
+"""The compiled maps, looked up as the kernel does, say what the reference model says."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+
+from tests.plan.lookup import Maps
+from tests.property.worlds import PORTS, addresses, histories, worlds
+from weft.model.desired import ACTION_ALLOW, ACTION_DENY, PolicyEntry
+from weft.model.policy import Direction, Rule
+from weft.model.world import World
+from weft.plan import Compiled, Compiler, compile_world
+from weft.policy.decide import Side, decide_side
+from weft.policy.parties import Parties
+
+
+def disagreements(world: World, compiled: Compiled) -> list[str]:
+    parties, maps = Parties(world), Maps.of(compiled.desired)
+    found = []
+    local = [a for pod in world.workloads.values() if pod.local for a in pod.addresses]
+    for subject in map(parties.at, local):
+        endpoint = maps.endpoints[subject.address]
+        for peer in map(parties.at, addresses(world)):
+            if peer.key == subject.key:
+                continue
+            class_ = maps.whose(peer.address).class_
+            for protocol, port in PORTS:
+                for way in Direction:
+                    table = endpoint.ingress_table if way is Direction.INGRESS else endpoint.egress_table
+                    entry = maps.policy_entry(table, class_, protocol, port)
+                    side = decide_side(parties.specs, way, subject, peer, protocol=protocol, port=port)
+                    if not agrees(entry, side, compiled):
+                        found.append(f"{subject.name} {way.name} {peer.name} {protocol}/{port}: {side} but {entry}")
+    return found
+
+
+def agrees(entry: PolicyEntry, side: Side, compiled: Compiled) -> bool:
+    rule: Rule | None = compiled.rules[entry.rule] if entry.rule else None
+    denied = side.rule is not None and not side.allowed
+    return ((entry.action == ACTION_ALLOW), entry.action == ACTION_DENY, rule) == (side.allowed, denied, side.rule)
+
+
+@given(worlds())
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_compiled_maps_agree_with_the_reference_model(world: World) -> None:
+    assert not disagreements(world, compile_world(world))
+
+
+@given(histories(4))
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_compiling_step_by_step_gives_what_compiling_at_once_gives(sequence: list[World]) -> None:
+    compiler = Compiler()
+    for world in sequence:
+        stepwise, at_once = compiler.compile(world), compile_world(world)
+        assert stepwise.desired == at_once.desired
+        assert stepwise.rules == at_once.rules
+        assert stepwise.identities == at_once.identities
+        assert stepwise.classes == at_once.classes
+        assert stepwise.numbering == at_once.numbering

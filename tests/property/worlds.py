@@ -1,0 +1,232 @@
+"""Small worlds with everything in them: deny rules, ranges, named ports, CIDRs with excepts, label changes."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+
+from hypothesis import strategies as st
+
+from weft.model.net import ICMP, SCTP, TCP, UDP, EndpointId, IPAddress, Prefix
+from weft.model.objects import LocalEndpoint, NamedPort, Namespace, NamespacedName, NodeConfig, Workload
+from weft.model.policy import (
+    Action,
+    CidrSelector,
+    Direction,
+    LabelSelector,
+    Operator,
+    PolicyRef,
+    PolicySpec,
+    PortMatch,
+    Requirement,
+    Rule,
+    Selector,
+)
+from weft.model.world import World
+
+NODE = NodeConfig(
+    name="n1",
+    pod_cidrs=(ip_network("10.0.0.0/24"), ip_network("fd00::/64")),
+    service_cidrs=(ip_network("10.96.0.0/16"), ip_network("fd96::/112")),
+    router_addresses=(ip_address("10.0.0.1"), ip_address("fd00::1")),
+    host_addresses=(ip_address("192.168.1.1"),),
+)
+OUTSIDE = tuple(map(ip_address, ("8.8.8.8", "172.16.1.7", "172.16.2.7", "2001:db8::7", "2001:db8:0:1::7")))
+HOSTS = NODE.router_addresses[:1] + NODE.host_addresses
+PORTS = (
+    (TCP, 0),
+    (TCP, 79),
+    (TCP, 80),
+    (TCP, 81),
+    (TCP, 8080),
+    (TCP, 65535),
+    (UDP, 53),
+    (UDP, 80),
+    (SCTP, 80),
+    (ICMP, 8 << 8),
+    (ICMP, 0),
+)
+
+_NAMESPACES = (Namespace("a", {"env": "prod"}), Namespace("b", {"env": "test"}))
+_APPS, _TIERS = ("x", "y", "z"), ("1", "2")
+_NAMED = (
+    (),
+    (NamedPort("http", 80, TCP),),
+    (NamedPort("http", 8080, TCP), NamedPort("dns", 53, UDP)),
+)
+_BLOCKS = tuple(
+    Prefix.of(ip_network(text))
+    for text in (
+        "0.0.0.0/0",
+        "172.16.0.0/16",
+        "172.16.1.0/24",
+        "172.16.1.7/32",
+        "10.0.0.0/24",
+        "10.0.0.0/29",
+        "10.0.0.11/32",
+        "10.0.1.8/30",
+        "10.96.0.0/24",
+        "192.168.1.0/24",
+        "::/0",
+        "2001:db8::/32",
+        "2001:db8::/64",
+        "fd00::/64",
+    )
+)
+
+
+def pods() -> st.SearchStrategy[tuple[Workload, ...]]:
+    labels = st.fixed_dictionaries({"app": st.sampled_from(_APPS)}, optional={"tier": st.sampled_from(_TIERS)})
+    one = st.tuples(st.sampled_from(("a", "b")), labels, st.sampled_from(_NAMED), st.booleans())
+    return st.lists(one, min_size=1, max_size=5).map(
+        lambda drawn: tuple(_pod(number, *each) for number, each in enumerate(drawn))
+    )
+
+
+def _pod(number: int, namespace: str, labels: dict[str, str], ports: tuple[NamedPort, ...], remote: bool) -> Workload:
+    """A remote one has an address of its own node's range."""
+    remote = remote and number > 0
+    addresses = (ip_address(f"10.0.{int(remote)}.{10 + number}"), ip_address(f"fd0{int(remote)}::{10 + number:x}"))
+    local = None if remote else LocalEndpoint(EndpointId(100 + number), 10 + number, bytes([2] * 5 + [number]))
+    return Workload(
+        NamespacedName(namespace, f"p{number}"),
+        labels,
+        "",
+        "n1" if local else "n2",
+        addresses,
+        ports,
+        True,
+        local=local,
+    )
+
+
+def _requirements() -> st.SearchStrategy[Requirement]:
+    keys = st.sampled_from(
+        ("k8s:app", "any:app", "k8s:tier", "k8s:io.kubernetes.pod.namespace", "k8s:io.cilium.k8s.namespace.labels.env")
+    )
+    values = st.lists(st.sampled_from((*_APPS, *_TIERS, "a", "b", "prod")), min_size=1, max_size=2, unique=True)
+    with_values = st.builds(
+        lambda key, operator, some: Requirement(key, operator, tuple(sorted(some))),
+        keys,
+        st.sampled_from((Operator.IN, Operator.NOT_IN)),
+        values,
+    )
+    return with_values | st.builds(Requirement, keys, st.sampled_from((Operator.EXISTS, Operator.DOES_NOT_EXIST)))
+
+
+def label_selectors() -> st.SearchStrategy[LabelSelector]:
+    written = st.lists(_requirements(), max_size=2).map(lambda some: LabelSelector(tuple(sorted(some, key=repr))))
+    entities = st.sampled_from(("reserved:world", "reserved:world-ipv4", "reserved:host")).map(
+        lambda key: LabelSelector((Requirement(key, Operator.EXISTS),))
+    )
+    return written | entities
+
+
+def cidr_selectors() -> st.SearchStrategy[CidrSelector]:
+    block = st.sampled_from(_BLOCKS)
+    return st.builds(
+        lambda prefix, holes, pods: CidrSelector(prefix, tuple(sorted(set(holes))), pods),
+        block,
+        st.lists(block, max_size=2),
+        st.booleans(),
+    )
+
+
+def port_matches() -> st.SearchStrategy[PortMatch]:
+    numbers = st.sampled_from((0, 53, 79, 80, 81, 443, 8080, 65535))
+    return (
+        st.builds(
+            lambda protocol, one, other: PortMatch(protocol, min(one, other), max(one, other)),
+            st.sampled_from((TCP, UDP, SCTP)),
+            numbers,
+            numbers,
+        )
+        | st.just(PortMatch(TCP))
+        | st.just(PortMatch(ICMP, 8 << 8, (8 << 8) | 255))
+        | st.builds(lambda pair: PortMatch(pair[1], name=pair[0]), st.sampled_from((("http", TCP), ("dns", UDP))))
+    )
+
+
+def specs(ref: PolicyRef) -> st.SearchStrategy[PolicySpec]:
+    peers = st.none() | st.lists(label_selectors() | cidr_selectors(), max_size=3).map(tuple)
+    ports = st.none() | st.lists(port_matches(), max_size=3).map(tuple)
+    rule = st.tuples(st.sampled_from(Direction), st.sampled_from(Action), peers, ports)
+    return st.builds(
+        lambda subject, isolates, rules: PolicySpec(
+            ref,
+            subject,
+            isolates,
+            tuple(Rule(ref, way, action, index, who, what) for index, (way, action, who, what) in enumerate(rules)),
+        ),
+        label_selectors(),
+        st.frozensets(st.sampled_from(Direction)),
+        st.lists(rule, max_size=4),
+    )
+
+
+def worlds() -> st.SearchStrategy[World]:
+    refs = [PolicyRef("CiliumNetworkPolicy", "a", name) for name in ("one", "two", "three")]
+    optional = {ref: specs(ref).map(lambda spec: (spec,)) for ref in refs}
+    return st.builds(
+        lambda workloads, policies: World(
+            NODE,
+            {space.name: space for space in _NAMESPACES},
+            {pod.key: pod for pod in workloads},
+            policies=policies,
+        ),
+        pods(),
+        st.fixed_dictionaries({}, optional=optional),
+    )
+
+
+@st.composite
+def histories(draw: st.DrawFn, length: int = 3) -> list[World]:
+    """A world and what becomes of it: each time some pods and some policies are other ones, or gone."""
+    sequence = [draw(worlds())]
+    for _ in range(length - 1):
+        before, other = sequence[-1], draw(worlds())
+        renewed = draw(st.sets(st.sampled_from(("p0", "p1", "p2", "p3", "p4", "one", "two", "three"))))
+        workloads = [pod for pod in before.workloads.values() if pod.key.name not in renewed]
+        workloads += [pod for pod in other.workloads.values() if pod.key.name in renewed]
+        policies = {ref: specs for ref, specs in before.policies.items() if ref.name not in renewed}
+        policies |= {ref: specs for ref, specs in other.policies.items() if ref.name in renewed}
+        sequence.append(World(NODE, before.namespaces, {pod.key: pod for pod in workloads}, policies=policies))
+    return sequence
+
+
+def addresses(*some: World) -> list[IPAddress]:
+    """Everybody worth asking about: pods, the node, the outside."""
+    found = {address: None for world in some for pod in world.workloads.values() for address in pod.addresses}
+    return [*found, *HOSTS, *OUTSIDE]
+
+
+def describe(world: World) -> str:
+    """A world as a person would write it down."""
+    lines = []
+    for pod in world.workloads.values():
+        where = "local" if pod.local else "remote"
+        ports = " ".join(f"{port.name}={port.port}/{port.protocol}" for port in pod.ports)
+        lines.append(f"pod {pod.key} {dict(pod.labels)} {where} {' '.join(map(str, pod.addresses))} {ports}")
+    for ref, written in world.policies.items():
+        for spec in written:
+            isolates = ", ".join(way.name for way in sorted(spec.default_deny)) or "nothing"
+            lines.append(f"policy {ref.name} selects {_spell(spec.subject)}, isolates {isolates}")
+            for rule in spec.rules:
+                peers = "any" if rule.peers is None else " | ".join(map(_spell, rule.peers)) or "none"
+                ports = "any" if rule.ports is None else " | ".join(map(_spell_ports, rule.ports)) or "none"
+                lines.append(
+                    f"  [{rule.index}] {rule.action.value} {rule.direction.name} peers: {peers}; ports: {ports}"
+                )
+    return "\n".join(lines)
+
+
+def _spell(selector: Selector) -> str:
+    if isinstance(selector, CidrSelector):
+        holes = f" except {', '.join(map(str, selector.excepts))}" if selector.excepts else ""
+        return f"{selector.prefix}{holes}{' (pods too)' if selector.covers_pods else ''}"
+    assert isinstance(selector, LabelSelector)
+    parts = (f"{r.key} {r.operator.value} {'/'.join(r.values)}".strip() for r in selector.requirements)
+    return f"({' and '.join(parts) or 'everybody'})"
+
+
+def _spell_ports(ports: PortMatch) -> str:
+    return f"{ports.name or f'{ports.first}-{ports.last}'}/{ports.protocol}"

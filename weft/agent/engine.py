@@ -1,0 +1,76 @@
+"""World → kernel: compile, check, apply the difference, cut what is no longer allowed. One caller at a time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import NamedTuple
+
+from weft.datapath import capacity
+from weft.datapath.kernel import Datapath
+from weft.datapath.sweep import sweep
+from weft.model.desired import BumpRevision, Step
+from weft.model.world import World
+from weft.plan import Compiled, Compiler, Numbering, transition
+
+log = logging.getLogger("weft.engine")
+
+Listener = Callable[[World, Compiled], None]
+
+
+class Plan(NamedTuple):
+    """What it takes to put a world in force, from what the kernel holds now."""
+
+    world: World
+    compiled: Compiled
+    steps: tuple[Step, ...]
+
+
+class Engine:
+    """Keeps the kernel equal to the last world that it was given. ``listeners`` are told after each change."""
+
+    def __init__(self, datapath: Datapath, numbering: Numbering, world: World) -> None:
+        self._datapath = datapath
+        self._compiler = Compiler(numbering)
+        self._held = datapath.read()
+        self._planned: Plan | None = None
+        self.world = world
+        self.compiled = Compiled()
+        self.listeners: list[Listener] = []
+
+    def check(self, world: World) -> None:
+        """Whether ``world`` could be put in force whole. Changes nothing. Errors: CapacityError.
+
+        To commit the same object next costs no second plan.
+        """
+        steps = self._plan(world).steps
+        capacity.check(self._held, steps, {name: held.max_entries for name, held in self._datapath.maps.items()})
+
+    def _plan(self, world: World) -> Plan:
+        if self._planned is None or self._planned.world is not world:
+            compiled = self._compiler.compile(world)
+            self._planned = Plan(world, compiled, transition(self._held, compiled.desired))
+        return self._planned
+
+    def commit(self, world: World) -> None:
+        """Puts ``world`` in force; returns when the kernel has it and what it forbids is cut.
+
+        Errors: CapacityError before anything changed. After a failed write (DatapathError) the maps are safe: old
+        verdicts or "no". The next commit starts from what they hold.
+        """
+        _, compiled, steps = self._plan(world)
+        self._planned = None
+        try:
+            bumped = self._datapath.apply(self._held, steps)
+        except Exception:
+            self._held = self._datapath.read()
+            raise
+        self._held = compiled.desired
+        self.world, self.compiled = world, compiled
+        for step in steps:
+            if isinstance(step, BumpRevision):
+                log.info("policy revision %d: %s", self._datapath.revision, step.reason)
+        for listener in self.listeners:
+            listener(world, compiled)
+        if bumped and (swept := sweep(self._datapath)).refused:
+            log.info("%d open connections are no longer allowed and were cut", swept.refused)

@@ -1,0 +1,205 @@
+"""``weft agent``: from options to a node that serves, and back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import gc
+import ipaddress
+import logging
+import os
+import re
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import uvicorn
+
+from weft.agent.agent import Agent
+from weft.agent.answers import Answers
+from weft.api.server import build
+from weft.datapath import features, node
+from weft.datapath.errors import DatapathError
+from weft.datapath.node import NodePaths
+from weft.model.net import IPAddress, IPNetwork
+from weft.model.objects import NodeConfig
+from weft.runtime import cgroup, heap
+from weft.runtime.errors import PodError
+from weft.sources.errors import StoreError
+
+log = logging.getLogger("weft.agent")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command line, unchecked."""
+
+    node_name: str
+    cluster_name: str = "default"
+    pod_cidrs: tuple[str, ...] = ()
+    service_cidrs: tuple[str, ...] = ()
+    state_dir: str = ""
+    upstream_dns: tuple[str, ...] = ()
+
+
+class OptionError(Exception):
+    """A word of the command line that cannot be meant; names the option and what was expected."""
+
+
+def main(options: Options, cleanup: bool = False) -> int:
+    """Exit code. What goes wrong is said in one line that names the object, the cause and the remedy."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    heap.give_back()
+    gc.set_threshold(20_000, 20, 100)  # what is kept has no cycles, and looking for some takes as long as a change
+    try:
+        paths, config = _node(options)
+        paths.run_dir.mkdir(parents=True, exist_ok=True)
+        with _only_one(paths):
+            if cleanup:
+                return _clean_up(paths)
+            features.require(features.probe())
+            asyncio.run(_serve(paths, config, tuple(map(_address, options.upstream_dns))))
+    except (OptionError, DatapathError, PodError, StoreError, OSError) as error:
+        print(f"weft agent: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _serve(paths: NodePaths, config: NodeConfig, upstream: tuple[IPAddress, ...]) -> None:
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, done.set)
+    async with Agent(paths, config, upstream) as agent:
+        server = uvicorn.Server(
+            uvicorn.Config(
+                build(Answers(agent)), log_config=None, lifespan="off", access_log=False, timeout_graceful_shutdown=1
+            )
+        )
+        with _api_socket(paths.run_dir / "agent.sock") as listener:
+            serving = asyncio.create_task(_without_signals(server).serve(sockets=[listener]))
+            _notify("READY=1")
+            log.info("node %s is served on %s", config.name, paths.run_dir / "agent.sock")
+            await done.wait()
+            _notify("STOPPING=1")
+            server.should_exit = True
+            await serving
+    log.info("ended; pods and everything in the kernel live on")
+
+
+def _without_signals(server: uvicorn.Server) -> uvicorn.Server:
+    """The agent handles SIGTERM itself."""
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
+    return server
+
+
+@contextlib.contextmanager
+def _api_socket(path: Path) -> Iterator[socket.socket]:
+    """Only root may open it, from its first moment; there is one or the other socket at every moment."""
+    temporary = path.with_suffix(".new")
+    temporary.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        before = os.umask(0o177)
+        try:
+            listener.bind(str(temporary))
+        finally:
+            os.umask(before)
+        listener.listen(128)
+        temporary.rename(path)
+        try:
+            yield listener
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _only_one(paths: NodePaths) -> Iterator[None]:
+    """Two agents for one node would be two writers of its maps."""
+    with (paths.run_dir / "agent.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OptionError(
+                f"node {paths.name} has an agent already (holds {lock.name}); stop that one first"
+            ) from None
+        yield
+
+
+def _clean_up(paths: NodePaths) -> int:
+    asyncio.run(_end_pods(paths.cgroup))
+    node.tear_down(paths)
+    shutil.rmtree(paths.state_dir, ignore_errors=True)
+    shutil.rmtree(paths.run_dir)
+    return 0
+
+
+async def _end_pods(pods: Path) -> None:
+    """A pod that was just being made when its agent died may still come: until there is none."""
+    while folders := [folder for folder in pods.glob("*") if folder.is_dir()]:
+        for folder in folders:
+            await cgroup.end(folder)
+
+
+def _notify(message: str) -> None:
+    """systemd's readiness protocol, sd_notify(3)."""
+    if address := os.environ.get("NOTIFY_SOCKET"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            channel.sendto(message.encode(), address.replace("@", "\0", 1) if address[0] == "@" else address)
+
+
+# ---- options ------------------------------------------------------------------------------------------------------
+
+
+def _node(options: Options) -> tuple[NodePaths, NodeConfig]:
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", options.node_name):
+        # It names folders, a cgroup and pins: "..", say, would be the whole machine's.
+        raise OptionError(
+            f"--node-name {options.node_name}: expected letters, digits, '-', '_' and '.', first and last a letter or "
+            "digit, 63 at most"
+        )
+    paths = NodePaths.default(options.node_name)
+    if options.state_dir:
+        paths = replace(paths, state_dir=Path(options.state_dir).absolute())
+    pod_cidrs = _networks("--pod-cidr", options.pod_cidrs)
+    service_cidrs = _networks("--service-cidr", options.service_cidrs)
+    for pods in pod_cidrs:
+        for services in service_cidrs:
+            if pods.version == services.version and pods.overlaps(services):
+                raise OptionError(f"--pod-cidr {pods} and --service-cidr {services} overlap; choose apart ranges")
+    config = NodeConfig(
+        name=options.node_name,
+        cluster=options.cluster_name,
+        pod_cidrs=pod_cidrs,
+        service_cidrs=service_cidrs,
+        router_addresses=tuple(network[1] for network in pod_cidrs),
+        host_addresses=node.host_addresses(),
+    )
+    return paths, config
+
+
+def _networks(option: str, texts: tuple[str, ...]) -> tuple[IPNetwork, ...]:
+    """At most one of each family, IPv4 first. Errors: OptionError."""
+    found: list[IPNetwork] = []
+    for text in texts:
+        try:
+            network = ipaddress.ip_network(text)
+        except ValueError as error:
+            raise OptionError(f"{option} {text}: {error}; expected a network, for example 10.244.0.0/24") from None
+        if any(network.version == other.version for other in found):
+            raise OptionError(f"{option} {text}: a second IPv{network.version} range; one of each family at most")
+        if network.num_addresses < 4:
+            raise OptionError(f"{option} {text}: too small")
+        found.append(network)
+    return tuple(sorted(found, key=lambda network: network.version))
+
+
+def _address(text: str) -> IPAddress:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError as error:
+        raise OptionError(f"--upstream-dns {text}: {error}") from None

@@ -1,0 +1,86 @@
+"""Keeps the flow store's names in step with the world. Only what changed is looked at."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from weft.flows.names import NameBook, PodName
+from weft.model.net import IdentityId, Prefix, to_wide
+from weft.model.objects import NamespacedName, Workload
+from weft.model.world import World
+from weft.plan import Compiled
+from weft.plan.diff import Changes, changes
+from weft.policy.parties import pod_labels
+from weft.runtime.folder import sandbox_name
+
+
+class Naming:
+    """An engine's listener."""
+
+    def __init__(self, book: NameBook, cgroups: Path) -> None:
+        """``cgroups``: folder of the pods' own."""
+        self._book, self._cgroups = book, cgroups
+        self._world: World | None = None
+        self._compiled: Compiled | None = None
+        self._pods: dict[NamespacedName, PodName] = {}
+
+    def __call__(self, world: World, compiled: Compiled) -> None:
+        before, self._world = self._world, world
+        old, self._compiled = self._compiled, compiled
+        if old is None or compiled.identities is not old.identities:
+            self._book.set_labels({number: identity.labels for number, identity in compiled.identities.items()})
+        if old is None or compiled.rules is not old.rules:
+            self._book.set_rules(compiled.rules)
+        if before is None or world.services is not before.services:
+            self._book.set_services(
+                {
+                    (address, port.port, port.protocol): service.key
+                    for service in world.services.values()
+                    for address in service.cluster_ips
+                    for port in service.ports
+                }
+            )
+        change = changes(before.workloads if before else {}, world.workloads)
+        relabelled = changes(before.namespaces if before else {}, world.namespaces)
+        if change or relabelled:
+            self._name_pods(world, compiled, change, {*relabelled.gone, *relabelled.come})
+
+    def _name_pods(
+        self, world: World, compiled: Compiled, change: Changes[NamespacedName, Workload], relabelled: set[str]
+    ) -> None:
+        come = dict(change.come)
+        if relabelled:
+            come.update((key, pod) for key, pod in world.workloads.items() if key.namespace in relabelled)
+        gone = [self._pods.pop(key) for key in {**change.gone, **come} if key in self._pods]
+        new = {key: self._pod_name(world, compiled, workload) for key, workload in come.items() if workload.addresses}
+        self._pods.update(new)
+        self._book.change_pods(gone, new.values(), time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+
+    def _pod_name(self, world: World, compiled: Compiled, workload: Workload) -> PodName:
+        """The identity is asked of what was compiled, so a flow's number and its pod's number are one, and pods with
+        the same labels share them."""
+        kind, _, owner = workload.owner.partition("/")
+        local, labels, desired = workload.local, pod_labels(world, workload), compiled.desired
+        wide = to_wide(workload.addresses[0])
+        entry = desired.endpoints.get(wide) if local else desired.ipcache.get(Prefix(wide, 128))
+        identity = compiled.identities.get(entry.identity) if entry else None
+        return PodName(
+            id=local.id if local else 0,
+            ifindex=local.ifindex if local else 0,
+            cgroup=self._cgroup(workload.key) if local else 0,
+            namespace=workload.key.namespace,
+            name=workload.key.name,
+            identity=entry.identity if entry else IdentityId(0),
+            labels=identity.labels if identity and identity.labels == labels else labels,
+            addresses=workload.addresses,
+            workload_kind=kind or "Pod",
+            workload_name=owner or workload.key.name,
+        )
+
+    def _cgroup(self, key: NamespacedName) -> int:
+        """How socket hooks' records name the pod; 0 once it is gone."""
+        try:
+            return (self._cgroups / sandbox_name(key)).stat().st_ino
+        except FileNotFoundError:
+            return 0

@@ -1,0 +1,82 @@
+"""What ``weft status`` and ``weft get identities`` say."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import weft
+from weft.agent import memory
+from weft.datapath.stats import counters, map_usage
+from weft.model.desired import TABLE_OPEN
+from weft.model.verdicts import VERDICTS, Verdict
+from weft.sources.registry import POD
+from weft.sources.world import is_ready
+
+if TYPE_CHECKING:
+    from weft.agent.agent import Agent
+
+
+def report(agent: Agent) -> dict[str, Any]:
+    """The answer of ``GET /v1/status``; ``problems`` is empty when all is well."""
+    world, desired = agent.engine.world, agent.engine.compiled.desired
+    pods = agent.store.objects(POD)
+    usage = map_usage(agent.datapath)
+    flows = agent.flows.statistics()
+    endpoints = {entry.id: entry for entry in desired.endpoints.values()}
+    drops: Counter[str] = Counter()
+    for (_, code), amount in counters(agent.datapath).items():
+        if code != Verdict.FORWARDED:
+            drops[VERDICTS[code].name] += amount.packets
+    return {
+        "node": {
+            "name": agent.config.name,
+            "cluster": agent.config.cluster,
+            "version": weft.__version__,
+            "kernel": platform.release(),
+            "attach": "tcx" if agent.datapath.tcx else "clsact",
+            "podCIDRs": [str(cidr) for cidr in agent.config.pod_cidrs],
+            "uptimeSeconds": (datetime.now(UTC) - agent.started).total_seconds(),
+        },
+        "source": f"{len(agent.store.objects())} objects, store revision {agent.store.revision}",
+        "pods": {
+            "total": len(pods),
+            "running": sum(pod.status.get("phase") == "Running" for pod in pods),
+            "ready": sum(is_ready(pod) for pod in pods),
+        },
+        "services": {
+            "ports": len(desired.services),
+            "backends": sum(len(listed) for listed in desired.backends.values()),
+        },
+        "policy": {
+            "revision": agent.datapath.revision,
+            "policies": len(world.policies),
+            "rules": len(agent.engine.compiled.rules),
+            "tables": len(desired.tables),
+            "classes": len(agent.engine.compiled.classes),
+            "isolated": sum(
+                (one.ingress_table, one.egress_table) != (TABLE_OPEN, TABLE_OPEN) for one in endpoints.values()
+            ),
+        },
+        "flows": {
+            "seen": flows["seen_flows"],
+            "kept": flows["num_flows"],
+            "lost": flows["kernel_lost"],
+            "open": usage["flows"].entries,
+        },
+        "drops": dict(drops),
+        "memory": memory.usage(),
+        "maps": [{"name": name, "entries": one.entries, "max": one.max_entries} for name, one in usage.items()],
+        "problems": list(agent.problems.values()),
+    }
+
+
+def identities(agent: Agent) -> list[tuple[int, Sequence[str], int]]:
+    """(number, labels, addresses that have it) of every identity in use."""
+    desired = agent.engine.compiled.desired
+    used = Counter(entry.identity for entry in desired.endpoints.values())
+    used.update(entry.identity for entry in desired.ipcache.values())
+    return [(i.id, i.labels.spelled(), used[i.id]) for i in agent.engine.compiled.identities.values() if used[i.id]]

@@ -1,0 +1,63 @@
+"""Does a plan fit? Counted through all its steps before the first write, because old and new stand side by side."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from weft.datapath.errors import CapacityError
+from weft.model.desired import BumpRevision, Desired, MapName, Step
+
+LPM = ("ipcache", "policy")
+"""A full trie refuses to replace an entry on kernels before 6.13, so one entry stays free."""
+
+
+def entries(kernel: Desired) -> dict[MapName, int]:
+    """How many entries each map of the plan has."""
+    return {
+        "endpoints": len(kernel.endpoints),
+        "ipcache": len(kernel.ipcache),
+        "policy": sum(map(len, kernel.tables.values())),
+        "services": len(kernel.services),
+        "backends": sum(map(len, kernel.backends.values())),
+        "backend_members": sum(len(kernel.backends[number]) for number in kernel.affinity_lists),
+    }
+
+
+def check(kernel: Desired, steps: Sequence[Step], sizes: Mapping[str, int]) -> None:
+    """Errors: CapacityError with map, need and size for the first map that some step would overfill."""
+    now = entries(kernel)
+    rooms = {name: sizes[name] - (name in LPM) for name in now}
+    writes = [step for step in steps if not isinstance(step, BumpRevision)]
+    most = Counter(now)
+    for write in writes:
+        most[write.map] += len(write.puts)
+    tight = {name for name, room in rooms.items() if most[name] > room}
+    """Maps that would not hold every put if none replaced an entry: there they are counted one by one."""
+    changed: dict[MapName, dict[Any, bool]] = {name: {} for name in tight}
+    """Key → whether it is there by now, for keys that the steps touch."""
+    for write in writes:
+        if write.map not in tight:
+            continue
+        touched = changed[write.map]
+        for keys, there in ((write.puts, True), (write.deletes, False)):
+            for key in keys:
+                before = touched[key] if key in touched else _holds(kernel, write.map, key)
+                touched[key] = there
+                now[write.map] += there - before
+        if now[write.map] > rooms[write.map]:
+            raise CapacityError(
+                f"map {write.map}", f"the change needs {now[write.map]} entries, it has room for {rooms[write.map]}",
+                f"nothing was changed; give the agent a larger {write.map} map, or split the change",
+            )  # fmt: skip
+
+
+def _holds(kernel: Desired, name: MapName, key: Any) -> bool:
+    if name == "policy":
+        return key in kernel.tables.get(key.table, ())
+    if name == "backends":
+        return bool(key.slot < len(kernel.backends.get(key.backends, ())))
+    if name == "backend_members":
+        return key.backends in kernel.affinity_lists
+    return key in getattr(kernel, name)

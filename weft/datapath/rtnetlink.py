@@ -1,0 +1,221 @@
+"""The little of rtnetlink that weft needs: links, addresses, routes, neighbours, tc filters. Source: rtnetlink(7)."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from ipaddress import ip_network
+from typing import NamedTuple
+
+from weft.datapath.netlink import CREATE, EXCL, REPLACE, Message, Netlink, attr, attrs
+from weft.model.net import IPAddress, IPNetwork
+
+(NEWLINK, DELLINK, GETLINK), SETLINK, (NEWADDR, DELADDR, GETADDR) = (16, 17, 18), 19, (20, 21, 22)
+(NEWROUTE, DELROUTE, GETROUTE), NEWNEIGH, NEWQDISC, NEWTFILTER = (24, 25, 26), 28, 36, 44
+UP, NOARP, _MULTICAST = 1, 0x80, 0x1000
+UNICAST, UNREACHABLE = 1, 7
+GLOBAL, LINK = 0, 253
+"""Scopes of an address: whether the node may use it as a source towards others."""
+_MAIN, _LOCAL = 254, 255
+PROTOCOL = 119
+"""Origin (rtm_protocol) of weft's routes, by which they are known again."""
+_CLSACT = 0xFFFFFFF1
+CLSACT_INGRESS, CLSACT_EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
+
+
+# ---- links --------------------------------------------------------------------------------------------------------
+
+
+class Link(NamedTuple):
+    ifindex: int
+    name: str
+    mac: bytes
+    mtu: int
+    flags: int
+    kind: str
+    """``veth``, or empty for a device without a kind (real hardware, loopback)."""
+    peer: int
+    """Index of a veth's other end (in its own namespace), 0 = none."""
+
+    @property
+    def up(self) -> bool:
+        return bool(self.flags & UP)
+
+
+def links(netlink: Netlink) -> dict[str, Link]:
+    """Every device of the namespace, by name."""
+    found = {}
+    for data in netlink.dump(GETLINK, struct.pack("=BxHiII", 0, 0, 0, 0, 0)):
+        _, _, ifindex, flags, _ = struct.unpack_from("=BxHiII", data)
+        values = attrs(data, 16)
+        name = values[3].rstrip(b"\0").decode()
+        kind = attrs(values.get(18, b""), 0).get(1, b"").rstrip(b"\0").decode()
+        mtu, peer = (int.from_bytes(values.get(number, b""), "little") for number in (4, 5))
+        found[name] = Link(ifindex, name, values.get(1, b""), mtu, flags, kind, peer)
+    return found
+
+
+def _end(name: str, mac: bytes, mtu: int, netns: int | None) -> bytes:
+    """Attributes of one end of a veth pair."""
+    return attr(3, name) + attr(1, mac) + attr(4, mtu) + (attr(28, netns) if netns is not None else b"")
+
+
+def add_veth(name: str, mac: bytes, peer: str, peer_mac: bytes, mtu: int, *, peer_netns: int | None = None) -> Message:
+    """A veth pair, down, its peer made straight inside the namespace with descriptor ``peer_netns``. Both ends are
+    quiet: neighbours are never asked for (NOARP), multicast groups never announced."""
+    header = struct.pack("=BxHiII", 0, 0, 0, NOARP, NOARP | _MULTICAST)
+    info = attr(1, "veth") + attr(2, attr(1, header + _end(peer, peer_mac, mtu, peer_netns)))
+    return Message(
+        NEWLINK, CREATE | EXCL, header + _end(name, mac, mtu, None) + attr(18, info), f"create device {name}"
+    )
+
+
+def set_link(name: str, *, up: bool = False, mtu: int = 0) -> Message:
+    """Set a device up, or change its MTU, or both."""
+    flags = UP if up else 0
+    body = struct.pack("=BxHiII", 0, 0, 0, flags, flags) + attr(3, name) + (attr(4, mtu) if mtu else b"")
+    return Message(NEWLINK, 0, body, f"set up device {name}")
+
+
+def delete_link(name: str) -> Message:
+    return Message(DELLINK, 0, struct.pack("=BxHiII", 0, 0, 0, 0, 0) + attr(3, name), f"delete device {name}")
+
+
+# ---- addresses, routes, neighbours ---------------------------------------------------------------------------------
+
+
+def family(address: IPAddress | IPNetwork) -> int:
+    return socket.AF_INET if address.version == 4 else socket.AF_INET6
+
+
+def add_address(ifindex: int, address: IPAddress, scope: int = GLOBAL) -> Message:
+    """A /32 or /128, usable at once (no duplicate address detection), without a prefix route."""
+    body = struct.pack("=BBBBI", family(address), address.max_prefixlen, 0, scope, ifindex)
+    body += attr(2, address.packed) + attr(1, address.packed) + attr(8, 0x02 | 0x200)  # NODAD, NOPREFIXROUTE
+    return Message(NEWADDR, CREATE | REPLACE, body, f"add address {address}")
+
+
+def delete_address(ifindex: int, address: IPAddress, bits: int) -> Message:
+    body = struct.pack("=BBBBI", family(address), bits, 0, 0, ifindex)
+    body += attr(2, address.packed) + attr(1, address.packed)
+    return Message(DELADDR, 0, body, f"delete address {address}")
+
+
+def addresses(netlink: Netlink) -> list[tuple[int, IPAddress, int]]:
+    """(device index, address, prefix length) of the whole namespace."""
+    found = []
+    for data in netlink.dump(GETADDR, struct.pack("=BBBBI", 0, 0, 0, 0, 0)):
+        _, bits, _, _, ifindex = struct.unpack_from("=BBBBI", data)
+        values = attrs(data, 8)
+        raw = values.get(2) or values[1]
+        found.append((ifindex, ip_network(raw).network_address, bits))
+    return found
+
+
+def answered(netlink: Netlink) -> set[IPAddress]:
+    """Every single address at which the namespace takes packets in: its own, broadcast and anycast ones. From the
+    local routing table, so whatever the kernel delivers to itself is there."""
+    found = set()
+    for version in (socket.AF_INET, socket.AF_INET6):
+        for data in netlink.dump(GETROUTE, struct.pack("=BBBBBBBBI", version, 0, 0, 0, 0, 0, 0, 0, 0)):
+            bits, table, kind = data[1], data[4], data[7]
+            values = attrs(data, 12)
+            if table == _LOCAL and kind in (2, 3, 4) and len(values.get(1, b"")) * 8 == bits:
+                found.add(ip_network(values[1]).network_address)
+    return found
+
+
+class Route(NamedTuple):
+    """A route of the main table. ``ifindex`` 0 for an unreachable one."""
+
+    destination: IPNetwork
+    ifindex: int = 0
+    gateway: IPAddress | None = None
+    kind: int = UNICAST
+    source: IPAddress | None = None
+    metric: int = 0
+    ours: bool = True
+
+
+def _route(command: int, flags: int, route: Route) -> Message:
+    scope = LINK if route.kind == UNICAST and route.gateway is None and route.destination.version == 4 else GLOBAL
+    where = route.destination
+    onlink = 4 if route.gateway is not None else 0  # our gateways are in no prefix of the device
+    body = struct.pack("=BBBBBBBBI", family(where), where.prefixlen, 0, 0, _MAIN, PROTOCOL, scope, route.kind, onlink)
+    body += attr(1, where.network_address.packed)
+    body += attr(4, route.ifindex) if route.ifindex else b""
+    body += attr(5, route.gateway.packed) if route.gateway else b""
+    body += attr(7, route.source.packed) if route.source else b""
+    body += attr(6, route.metric) if route.metric else b""
+    return Message(command, flags, body, f"{'delete' if command == DELROUTE else 'add'} route {where}")
+
+
+def add_route(route: Route) -> Message:
+    return _route(NEWROUTE, CREATE | REPLACE, route)
+
+
+def delete_route(route: Route) -> Message:
+    return _route(DELROUTE, 0, route)
+
+
+def routes(netlink: Netlink, version: int) -> list[Route]:
+    """The main table of one address family."""
+    kind = socket.AF_INET if version == 4 else socket.AF_INET6
+    found = []
+    for data in netlink.dump(GETROUTE, struct.pack("=BBBBBBBBI", kind, 0, 0, 0, 0, 0, 0, 0, 0)):
+        _, bits, _, _, table, protocol, _, type_, _ = struct.unpack_from("=BBBBBBBBI", data)
+        values = attrs(data, 12)
+        if table != _MAIN or type_ not in (UNICAST, UNREACHABLE):
+            continue
+        raw = values.get(1, bytes(4 if version == 4 else 16))
+        gateway, source = (ip_network(values[n]).network_address if n in values else None for n in (5, 7))
+        ifindex, metric = (int.from_bytes(values.get(number, b""), "little") for number in (4, 6))
+        found.append(Route(ip_network((raw, bits)), ifindex, gateway, type_, source, metric, protocol == PROTOCOL))
+    return found
+
+
+def add_neighbour(ifindex: int, address: IPAddress, mac: bytes) -> Message:
+    """A permanent neighbour entry: the kernel never asks for it."""
+    body = struct.pack("=BxHiHBB", family(address), 0, ifindex, 0x80, 0, 1) + attr(1, address.packed) + attr(2, mac)
+    return Message(NEWNEIGH, CREATE | REPLACE, body, f"add neighbour {address}")
+
+
+# ---- tc filters, for kernels without tcx --------------------------------------------------------------------------
+
+
+def add_clsact(ifindex: int) -> Message:
+    body = struct.pack("=BxHiIII", 0, 0, ifindex, 0xFFFF0000, _CLSACT, 0) + attr(1, "clsact")
+    return Message(NEWQDISC, CREATE | EXCL, body, f"add the clsact qdisc to device {ifindex}")
+
+
+def replace_filter(ifindex: int, parent: int, program: int, name: str) -> Message:
+    """The one filter of weft on that hook, replaced in one step: handle 1, priority 1, direct action."""
+    options = attr(6, program) + attr(7, name) + attr(8, 1)
+    info = (1 << 16) | socket.htons(3)  # priority, ETH_P_ALL
+    body = struct.pack("=BxHiIII", 0, 0, ifindex, 1, parent, info) + attr(1, "bpf") + attr(2, options)
+    return Message(NEWTFILTER, CREATE, body, f"attach {name} to device {ifindex}")
+
+
+def uplink(netlink: Netlink) -> Link | None:
+    """The device of the default route with the lowest metric, IPv4 before IPv6; None without one."""
+    by_index = {link.ifindex: link for link in links(netlink).values()}
+    for version in (4, 6):
+        defaults = [r for r in routes(netlink, version) if r.destination.prefixlen == 0 and r.ifindex in by_index]
+        if defaults:
+            return by_index[min(defaults, key=lambda route: route.metric).ifindex]
+    return None
+
+
+def index_of(name: str) -> int:
+    """Index of a device of the calling thread's namespace, 0 if there is none."""
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        return 0
+
+
+def device_of(ifindex: int) -> str:
+    try:
+        return socket.if_indextoname(ifindex)
+    except OSError:
+        return ""

@@ -1,0 +1,116 @@
+"""After a change of policy: find the open connections that are no longer allowed, and make both ends notice at once.
+
+The datapath decides again when a flow's next packet comes. A connection that is idle has no next packet, so its ends
+are given one: a bare SYN on the connection's own addresses and ports. An established socket answers it with a
+"challenge ACK" (RFC 5961, section 4), which carries the exact sequence numbers; the datapath refuses that segment and
+turns it into resets for both ends.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Any, NamedTuple
+
+from weft.datapath import layouts, rtnetlink
+from weft.datapath.kernel import Datapath
+from weft.datapath.layouts import Flow, FlowKey
+from weft.datapath.pod import GATEWAY_MAC
+from weft.datapath.query import Question, ask
+from weft.model.net import TCP, from_wide
+
+_SOL_PACKET, _QDISC_BYPASS = 263, 20
+_SYN = 0x02
+_KEY, _VALUE = struct.Struct(">16s16sHHB3x"), struct.Struct("<8xI40xBB10x")
+"""struct flow_key whole, and of struct flow the revision, the initiator and the state: there may be 100,000 of them."""
+
+
+class Swept(NamedTuple):
+    """What one sweep saw: TCP flows, how many of them are refused, and how many ends were told."""
+
+    flows: int
+    refused: int
+    told: int
+
+
+class _End(NamedTuple):
+    address: bytes
+    port: int
+
+
+def sweep(datapath: Datapath) -> Swept:
+    """Look at every TCP flow that the policy in force has not decided yet; tell the ends of those it refuses."""
+    revision, doubtful = datapath.revision, 0
+    asked: dict[tuple[bytes, bytes, int], list[tuple[Any, ...]]] = {}
+    """As its initiator began each flow: source, destination and its port. A client's connections to one port are one
+    question."""
+    for keys, values, _ in datapath.maps["flows"].batches():
+        for key, (decided, initiator, state) in zip(_KEY.iter_unpack(keys), _VALUE.iter_unpack(values), strict=True):
+            if key[4] != TCP or state == layouts.FLOW_CLOSING or (decided == revision and state != layouts.FLOW_CUT):
+                continue
+            question = (key[1], key[0], key[2]) if initiator else (key[0], key[1], key[3])
+            asked.setdefault(question, []).append(key)
+            doubtful += 1
+    answers = ask(datapath, [Question(source, destination, TCP, port) for source, destination, port in asked])
+    same = zip(asked.values(), answers, strict=True)
+    refused = [FlowKey._make(key) for flows, answer in same if answer.reason for key in flows]
+    return Swept(doubtful, len(refused), kick(datapath, refused))
+
+
+def _ends(key: FlowKey, first: int) -> tuple[_End, _End]:
+    ends = _End(key.address_0, key.port_0), _End(key.address_1, key.port_1)
+    return (ends[1], ends[0]) if first else ends
+
+
+def kick(datapath: Datapath, flows: list[FlowKey]) -> int:
+    """Give each end that is a pod of this node a SYN of its own connection; returns how many were sent."""
+    told = 0
+    if not flows:  # closing such a socket waits for RCU
+        return told
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as out:
+        out.setsockopt(_SOL_PACKET, _QDISC_BYPASS, 1)
+        for key in flows:
+            for source, destination in (_ends(key, 0), _ends(key, 1)):
+                raw = datapath.maps["endpoints"].lookup(destination.address)
+                if raw is None:
+                    continue
+                pod = layouts.Endpoint.unpack(raw)
+                if device := rtnetlink.device_of(pod.ifindex):
+                    out.sendto(syn(pod.mac, source, destination), (device, 0))
+                    told += 1
+    return told
+
+
+def syn(mac: bytes, source: _End, destination: _End) -> bytes:
+    """An Ethernet frame from the gateway to a pod: a TCP SYN without options."""
+    addresses = [from_wide(end.address) for end in (source, destination)]
+    packed = b"".join(address.packed for address in addresses)
+    tcp = struct.pack(">HHIIBBHHH", source.port, destination.port, 0, 0, 5 << 4, _SYN, 0, 0, 0)
+    checksum = _checksum(packed + struct.pack(">II", len(tcp), TCP) + tcp)
+    tcp = tcp[:16] + struct.pack(">H", checksum) + tcp[18:]
+    if addresses[0].version == 4:
+        header = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0x4000, 64, TCP, 0) + packed
+        header = header[:10] + struct.pack(">H", _checksum(header)) + header[12:]
+        return mac + GATEWAY_MAC + b"\x08\x00" + header + tcp
+    header = struct.pack(">IHBB", 6 << 28, len(tcp), TCP, 64) + packed
+    return mac + GATEWAY_MAC + b"\x86\xdd" + header + tcp
+
+
+def _checksum(data: bytes) -> int:
+    """RFC 1071; even length."""
+    total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
+    total = (total & 0xFFFF) + (total >> 16)
+    return 0xFFFF - ((total + (total >> 16)) & 0xFFFF)
+
+
+def delete_flows_of(datapath: Datapath, addresses: set[bytes]) -> int:
+    """Let the flows of a pod that has gone expire now; returns how many.
+
+    The entry is made old rather than deleted: the kernel's own expiry removes it within 2 s and gives its owner the
+    place in the quota back, which only programs may count.
+    """
+    flows, entries = datapath.maps["flows"], []
+    for raw, value in flows.items():
+        if raw[:16] in addresses or raw[16:32] in addresses:
+            entries.append((raw, Flow.unpack(value)._replace(last_seen_ns=0, state=layouts.FLOW_CLOSING).pack()))
+    return sum(flows.replace(raw, value) for raw, value in entries)

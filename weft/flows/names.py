@@ -1,0 +1,167 @@
+"""Who and which rule a record's numbers stand for: what ``weft.flows`` asks of the agent, and a book that answers."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from weft.model.labels import LabelSet
+from weft.model.net import IdentityId, IPAddress, RuleId
+from weft.model.objects import NamespacedName
+from weft.model.policy import Rule
+
+V = TypeVar("V")
+NO_LABELS = LabelSet()
+_PodKey = IPAddress | int | tuple[str, int]
+"""An address, an endpoint number, ("ifindex", number) or ("cgroup", number)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodName:
+    """A pod as flows show it. ``labels`` are its identity's."""
+
+    id: int
+    """Endpoint number; 0 for a pod of another node."""
+    namespace: str
+    name: str
+    identity: IdentityId
+    labels: LabelSet
+    addresses: tuple[IPAddress, ...]
+    workload_kind: str = ""
+    workload_name: str = ""
+    ifindex: int = 0
+    """Host side of its veth, and the number (inode) of its cgroup folder; 0 for a pod of another node."""
+    cgroup: int = 0
+
+    def known_by(self) -> Iterable[_PodKey]:
+        yield from self.addresses
+        if self.id:
+            yield self.id
+        if self.ifindex:
+            yield "ifindex", self.ifindex
+        if self.cgroup:
+            yield "cgroup", self.cgroup
+
+
+class Names(Protocol):
+    """Answers are for the moment ``time_ns`` (CLOCK_BOOTTIME): the pod may be gone when somebody looks."""
+
+    def pod(self, address: IPAddress, endpoint: int, time_ns: int) -> PodName | None:
+        """The pod with this endpoint number; if that is 0, the one with this address."""
+
+    def sender(self, ifindex: int, cgroup: int, time_ns: int) -> PodName | None:
+        """The pod behind this device, or with this cgroup: who it was, whatever address the packet claims."""
+
+    def pods(self) -> Iterable[PodName]:
+        """Every pod that ``pod`` can answer with."""
+
+    def labels(self, identity: int) -> LabelSet:
+        """The identity's labels; empty if it is not known."""
+
+    def identities(self) -> Mapping[int, LabelSet]:
+        """Every identity that ``labels`` knows."""
+
+    def service(self, address: IPAddress, port: int, protocol: int) -> NamespacedName | None:
+        """The Service with this frontend."""
+
+    def rule(self, rule: int) -> Rule | None:
+        """The policy rule with this number; its origin and path give file and line."""
+
+
+class NameBook:
+    """Names of now, and of what went lately. The agent tells it each change; it forgets the oldest past ``keep``."""
+
+    def __init__(self, keep: int = 4096) -> None:
+        self._keep = keep
+        self._pods: dict[_PodKey, PodName] = {}
+        self._rivals: dict[_PodKey, list[PodName]] = {}
+        self._gone: dict[_PodKey, deque[tuple[int, PodName]]] = {}
+        self._gone_order: deque[_PodKey] = deque()
+        self._labels: dict[int, LabelSet] = {}
+        self._services: dict[tuple[IPAddress, int, int], NamespacedName] = {}
+        self._rules: dict[int, Rule] = {}
+
+    def change_pods(self, gone: Iterable[PodName], come: Iterable[PodName], time_ns: int) -> None:
+        """From ``time_ns`` on (CLOCK_BOOTTIME). A pod of which something has changed is in both, as it was and as it
+        is; what is in ``gone`` are the objects that came."""
+        before: dict[_PodKey, PodName] = {}
+        for pod in gone:
+            for key in pod.known_by():
+                before.setdefault(key, self._pods[key])
+                self._unclaim(key, pod)
+        for pod in come:
+            for key in pod.known_by():
+                if key in self._pods:
+                    before.setdefault(key, self._pods[key])
+                    self._rivals.setdefault(key, []).append(self._pods[key])
+                self._pods[key] = pod
+        for key, pod in before.items():
+            new = self._pods.get(key)
+            if new is None or (new.id, new.namespace, new.name) != (pod.id, pod.namespace, pod.name):
+                self._gone.setdefault(key, deque()).append((time_ns, pod))
+                self._gone_order.append(key)
+        while len(self._gone_order) > self._keep:
+            key = self._gone_order.popleft()
+            self._gone[key].popleft()
+            if not self._gone[key]:
+                del self._gone[key]
+
+    def _unclaim(self, key: _PodKey, pod: PodName) -> None:
+        """Of several pods with one address, the one that came last has it."""
+        rivals = [each for each in self._rivals.pop(key, ()) if each is not pod]
+        if self._pods[key] is pod:
+            if not rivals:
+                del self._pods[key]
+                return
+            self._pods[key] = rivals.pop()
+        if rivals:
+            self._rivals[key] = rivals
+
+    def set_labels(self, labels: Mapping[IdentityId, LabelSet]) -> None:
+        """All identities in use. An identity's labels never change, so what is known stays known."""
+        self._labels = _merge(self._labels, labels, self._keep)
+
+    def set_services(self, services: Mapping[tuple[IPAddress, int, int], NamespacedName]) -> None:
+        """All service frontends: (address, port, protocol number) → Service."""
+        self._services = dict(services)
+
+    def set_rules(self, rules: Mapping[RuleId, Rule]) -> None:
+        """All rules in force. Rules of before stay known, since records name them."""
+        self._rules = _merge(self._rules, rules, self._keep)
+
+    def pod(self, address: IPAddress, endpoint: int, time_ns: int) -> PodName | None:
+        return self._find(endpoint or address, time_ns)
+
+    def sender(self, ifindex: int, cgroup: int, time_ns: int) -> PodName | None:
+        return self._find(("cgroup", cgroup) if cgroup else ("ifindex", ifindex), time_ns)
+
+    def _find(self, key: _PodKey, time_ns: int) -> PodName | None:
+        for until, pod in self._gone.get(key, ()):
+            if time_ns < until:
+                return pod
+        return self._pods.get(key)
+
+    def pods(self) -> Iterable[PodName]:
+        yield from self._pods.values()
+        for past in self._gone.values():
+            yield from (pod for _, pod in past)
+
+    def labels(self, identity: int) -> LabelSet:
+        return self._labels.get(identity, NO_LABELS)
+
+    def identities(self) -> Mapping[int, LabelSet]:
+        return self._labels
+
+    def service(self, address: IPAddress, port: int, protocol: int) -> NamespacedName | None:
+        return self._services.get((address, port, protocol))
+
+    def rule(self, rule: int) -> Rule | None:
+        return self._rules.get(rule)
+
+
+def _merge(old: dict[int, V], new: Mapping[Any, V], keep: int) -> dict[int, V]:
+    """``new``, and of what only ``old`` has the newest ``keep``; in the order in which they were last in force."""
+    past = [(number, value) for number, value in old.items() if number not in new]
+    return dict(past[-keep:]) | dict(new)

@@ -1,0 +1,138 @@
+"""The exact content of the node's BPF maps, as values: what plan/ computes and datapath/ makes true.
+
+Host byte order and ordinary widths here; only the generated layouts swap and pad.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from weft.model.net import ClassId, EndpointId, IdentityId, Prefix, RuleId, TableId
+
+TABLE_OPEN = TableId(0)
+"""No policy selects the pod in this direction."""
+CLASS_OTHER = ClassId(0)
+"""In a table: every class that it does not list."""
+
+ACTION_NONE, ACTION_ALLOW, ACTION_DENY = 0, 1, 2
+FLAG_OTHER = 1
+"""On a table's default: peers of unlisted classes share the entries of CLASS_OTHER; look again there."""
+
+IPCACHE_HOST, IPCACHE_SERVICE, IPCACHE_UNASSIGNED = 1, 2, 4
+
+
+class PolicyKey(NamedTuple):
+    """``bits``: 32 = table default, 64 = class, 72 = class + protocol, 73..88 = + a prefix of ports."""
+
+    table: TableId
+    class_: ClassId
+    protocol: int
+    port: int
+    bits: int
+
+
+class PolicyEntry(NamedTuple):
+    action: int
+    rule: RuleId
+    flags: int = 0
+
+
+class IpcacheEntry(NamedTuple):
+    identity: IdentityId
+    class_: ClassId
+    flags: int = 0
+
+
+class EndpointEntry(NamedTuple):
+    """Value of map ``endpoints``; its key is the pod's 16-byte address."""
+
+    id: EndpointId
+    ifindex: int
+    identity: IdentityId
+    class_: ClassId
+    ingress_table: TableId
+    egress_table: TableId
+    mac: bytes
+
+    @property
+    def flags(self) -> int:
+        """Those of an ipcache entry, of which a pod has none."""
+        return 0
+
+
+class ServiceKey(NamedTuple):
+    address: bytes
+    port: int
+    protocol: int
+
+
+class ServiceEntry(NamedTuple):
+    backends: int
+    backend_count: int
+    affinity_seconds: int
+    id: int
+
+
+class Backend(NamedTuple):
+    address: bytes
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """Everything that the kernel should hold. Mappings are never edited after construction."""
+
+    endpoints: Mapping[bytes, EndpointEntry] = field(default_factory=dict)
+    ipcache: Mapping[Prefix, IpcacheEntry] = field(default_factory=dict)
+    tables: Mapping[TableId, Mapping[PolicyKey, PolicyEntry]] = field(default_factory=dict)
+    """One inner mapping per policy table; its keys all carry the table's number."""
+    services: Mapping[ServiceKey, ServiceEntry] = field(default_factory=dict)
+    backends: Mapping[int, tuple[Backend, ...]] = field(default_factory=dict)
+    """Backend lists by number; a list is never edited, only replaced under a new number."""
+    affinity_lists: frozenset[int] = frozenset()
+    """Lists whose members the kernel must be able to look up (map backend_members)."""
+
+
+class BackendKey(NamedTuple):
+    """Key of map ``backends``; its value is a Backend."""
+
+    backends: int
+    slot: int
+
+
+class MemberKey(NamedTuple):
+    """Key of map ``backend_members``; its value is always True (the map is a set)."""
+
+    backends: int
+    address: bytes
+    port: int
+
+
+MapName = Literal["endpoints", "ipcache", "policy", "services", "backends", "backend_members"]
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Changes to one map, in any order among themselves; puts replace. Keys and values are the map's, as above:
+
+    ``endpoints`` bytes → EndpointEntry, ``ipcache`` Prefix → IpcacheEntry, ``policy`` PolicyKey → PolicyEntry,
+    ``services`` ServiceKey → ServiceEntry, ``backends`` BackendKey → Backend, ``backend_members`` MemberKey → True.
+    A key is never in both.
+    """
+
+    map: MapName
+    puts: Mapping[Any, Any] = field(default_factory=dict)
+    deletes: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BumpRevision:
+    """Increase config.revision here: every open flow is decided again."""
+
+    reason: str
+    """For people: ``policy tables of 3 pods changed``."""
+
+
+Step = Write | BumpRevision

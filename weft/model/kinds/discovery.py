@@ -1,0 +1,62 @@
+"""``discovery.k8s.io/v1`` manifests: EndpointSlice, for the outside backends of a Service without a selector."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from weft.model.kinds.core import Port, Protocol
+from weft.model.kinds.marks import ignored
+from weft.model.kinds.meta import ObjectMeta, Strict
+
+_ONE_NODE = "topology plays no part on one node"
+
+
+class EndpointConditions(Strict, frozen=True):
+    """None is to be read as true for ready and serving, as false for terminating."""
+
+    ready: bool | None = None
+    serving: bool | None = None
+    terminating: bool | None = None
+
+
+class ObjectReference(Strict, frozen=True):
+    kind: str = ""
+    namespace: str = ""
+    name: str = ""
+    uid: Any = None
+    api_version: str = ""
+    resource_version: Any = None
+    field_path: str = ""
+
+
+class Endpoint(Strict, frozen=True):
+    addresses: Annotated[tuple[str, ...], Meta(min_length=1, max_length=100)]
+    """All of the slice's addressType; clients use the first."""
+    conditions: EndpointConditions = EndpointConditions()
+    hostname: str = ""
+    target_ref: ObjectReference = ObjectReference()
+    node_name: Annotated[Any, ignored(_ONE_NODE)] = None
+    zone: Annotated[Any, ignored(_ONE_NODE)] = None
+    hints: Annotated[Any, ignored(_ONE_NODE)] = None
+    deprecated_topology: Annotated[Any, ignored(_ONE_NODE)] = None
+
+
+class EndpointPort(Strict, frozen=True):
+    port: Port
+    name: str = ""
+    """Must equal the name of the Service's port."""
+    protocol: Protocol = "TCP"
+    app_protocol: Annotated[Any, ignored("the protocol above TCP and UDP plays no part yet")] = None
+
+
+class EndpointSlice(Strict, frozen=True):
+    """Belongs to the Service that label ``kubernetes.io/service-name`` names."""
+
+    api_version: str
+    kind: str
+    metadata: ObjectMeta
+    address_type: Literal["IPv4", "IPv6"]
+    endpoints: tuple[Endpoint, ...]
+    ports: tuple[EndpointPort, ...] = ()

@@ -1,0 +1,138 @@
+"""The world that policy and services are computed from: what runs where, under which names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from weft.model.labels import LabelSet
+from weft.model.net import EndpointId, IPAddress, IPNetwork
+
+
+class NamespacedName(NamedTuple):
+    """Key of most mappings, so it is a tuple: nothing else is hashed as quickly."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class NamedPort:
+    name: str
+    port: int
+    protocol: int
+    """IANA protocol number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEndpoint:
+    """What only this node knows of its own pod: how packets reach it."""
+
+    id: EndpointId
+    ifindex: int
+    mac: bytes
+    """6 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A pod, wherever it runs. ``labels`` are the pod's own, bare (no source prefix)."""
+
+    key: NamespacedName
+    labels: Mapping[str, str] = field(hash=False)
+    service_account: str
+    node: str
+    addresses: tuple[IPAddress, ...]
+    """At most one per family; empty until the runtime has given it some."""
+    ports: tuple[NamedPort, ...] = ()
+    ready: bool = False
+    terminating: bool = False
+    local: LocalEndpoint | None = None
+    owner: str = ""
+    """``Deployment/frontend``, for people."""
+    hostname: str = ""
+    subdomain: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePort:
+    name: str
+    port: int
+    protocol: int
+    target: int | str
+    """A number, or the name of a port of the selected pods."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    key: NamespacedName
+    type: str
+    """``ClusterIP`` or ``ExternalName``."""
+    cluster_ips: tuple[IPAddress, ...]
+    """Empty for a headless or ExternalName service."""
+    ports: tuple[ServicePort, ...]
+    selector: Mapping[str, str] = field(default_factory=dict, hash=False)
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    headless: bool = False
+    external_name: str = ""
+    affinity_seconds: int = 0
+    """0 = no session affinity; else ClientIP with this timeout (1..86400)."""
+    publish_not_ready: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SliceEndpoint:
+    addresses: tuple[IPAddress, ...]
+    ready: bool = True
+    hostname: str = ""
+    target: NamespacedName | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSlice:
+    """Backends that somebody wrote down by hand, for a Service without a selector."""
+
+    key: NamespacedName
+    service: str
+    ports: tuple[NamedPort, ...]
+    endpoints: tuple[SliceEndpoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """This node, as the agent was started."""
+
+    name: str
+    cluster: str = "default"
+    pod_cidrs: tuple[IPNetwork, ...] = ()
+    service_cidrs: tuple[IPNetwork, ...] = ()
+    router_addresses: tuple[IPAddress, ...] = ()
+    """The node's own address in each pod CIDR (on device weft_host)."""
+    host_addresses: tuple[IPAddress, ...] = ()
+    """Every other address of the node's network namespace."""
+    trust_domain: str = "weft.local"
+
+
+__all__ = [
+    "EndpointSlice",
+    "LabelSet",
+    "LocalEndpoint",
+    "NamedPort",
+    "Namespace",
+    "NamespacedName",
+    "NodeConfig",
+    "Service",
+    "ServicePort",
+    "SliceEndpoint",
+    "Workload",
+]

@@ -1,0 +1,19 @@
+"""A snapshot of everything that the plan is computed from. Replaced whole, never edited."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from weft.model.objects import EndpointSlice, Namespace, NamespacedName, NodeConfig, Service, Workload
+from weft.model.policy import PolicyRef, PolicySpec
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    node: NodeConfig
+    namespaces: Mapping[str, Namespace] = field(default_factory=dict)
+    workloads: Mapping[NamespacedName, Workload] = field(default_factory=dict)
+    services: Mapping[NamespacedName, Service] = field(default_factory=dict)
+    slices: Mapping[NamespacedName, EndpointSlice] = field(default_factory=dict)
+    policies: Mapping[PolicyRef, tuple[PolicySpec, ...]] = field(default_factory=dict)

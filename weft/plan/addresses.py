@@ -1,0 +1,169 @@
+"""Address → identity and class: the content of maps ``endpoints`` and ``ipcache``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from weft.model.desired import (
+    IPCACHE_HOST,
+    IPCACHE_SERVICE,
+    IPCACHE_UNASSIGNED,
+    EndpointEntry,
+    IpcacheEntry,
+)
+from weft.model.identity import Reserved
+from weft.model.net import ClassId, IdentityId, Prefix
+from weft.model.objects import NodeConfig
+from weft.plan.classes import Classes
+from weft.plan.identities import HOST, WORLD_IPV4, WORLD_IPV6, Identities
+from weft.plan.policies import Universe
+from weft.plan.subjects import Subjects, Tables
+from weft.plan.traits import Traits
+from weft.policy.cidrs import WORLD_IPV4 as ALL_IPV4
+from weft.policy.cidrs import holds, nest
+from weft.policy.classes import Partition
+from weft.policy.tables import ClassContent
+
+
+class Changed(NamedTuple):
+    """Which of the two maps is another one now."""
+
+    endpoints: bool
+    remote: bool
+
+
+class PodAddresses:
+    """``endpoints``: this node's pods. ``remote``: all others. Edited in place; ``update`` says whether."""
+
+    def __init__(self, identities: Identities, peers: Partition, traits: Traits, classes: Classes) -> None:
+        self._identities, self._peers, self._traits, self._classes = identities, peers, traits, classes
+        self.endpoints: dict[bytes, EndpointEntry] = {}
+        self.remote: dict[Prefix, IpcacheEntry] = {}
+
+    def update(self, moved: set[int], changed: set[Prefix], retabled: set[int], subjects: Subjects) -> Changed:
+        """``moved``: positions of another class; ``retabled``: of other tables; ``changed``: single addresses."""
+        alike, single = self._alike(moved, changed)
+        contents = {address: self._content(address) for address in single if address in self._identities.holder}
+        for position in retabled - moved:
+            ours = [a for a in self._identities.members.get(position, ()) if a.address in self.endpoints]
+            contents.update((address, self._content(address)) for address in ours if address not in contents)
+        numbers = self._classes.number_all({*contents.values(), *(self._peers.content[each] for each in alike)})
+        holder = self._identities.holder
+        gone = [address for address in changed if address not in holder]
+        went = [entry.class_ for address in (*contents, *gone) if (entry := self._entry(address))]
+        local = {address: numbers[content] for address, content in contents.items() if holder[address].local}
+        remote = {address: numbers[content] for address, content in contents.items() if address not in local}
+        no_pods = [each for each in (*remote, *gone) if self.endpoints.pop(each.address, None)]
+        no_remotes = [each for each in (*local, *gone) if self.remote.pop(each, None)]
+        endpoints = self._write_local(local, subjects) or bool(no_pods)
+        self._write_remote(remote)
+        came = Counter([*local.values(), *remote.values()])
+        for position, addresses in alike.items():
+            entry = IpcacheEntry(self._identities.at[position].id, numbers[self._peers.content[position]])
+            went += [self.remote[address].class_ for address in addresses]
+            came[entry.class_] += len(addresses)
+            self.remote.update(dict.fromkeys(addresses, entry))
+        self._classes.count(came, Counter(went))
+        return Changed(endpoints, bool(remote or no_remotes or alike))
+
+    def _alike(self, moved: set[int], changed: set[Prefix]) -> tuple[dict[int, list[Prefix]], set[Prefix]]:
+        """Of the identities that ``moved``, the addresses in ``remote`` that have the class of their labels; and those
+        to look at one by one."""
+        alike: dict[int, list[Prefix]] = {}
+        single, special = set(changed), changed | self._identities.contested.keys()
+        for position in moved:
+            members = self._identities.members.get(position, {})
+            if self._traits.any:
+                single.update(members)
+                continue
+            found = [address for address in members if address in self.remote and address not in special]
+            if found:
+                alike[position] = found
+            if len(found) < len(members):
+                single.update(members.keys() - set(found))
+        return alike, single
+
+    def _content(self, address: Prefix) -> ClassContent:
+        labels = self._peers.content[self._identities.position(address)]
+        traits = self._traits.of(address, self._identities.holder[address])
+        return labels | traits if traits else labels
+
+    def _entry(self, address: Prefix) -> IpcacheEntry | EndpointEntry | None:
+        return self.remote.get(address) or self.endpoints.get(address.address)
+
+    def _write_local(self, classes: Mapping[Prefix, ClassId], subjects: Subjects) -> bool:
+        holder = self._identities.holder
+        positions = [self._identities.position(address) for address in classes]
+        tables = subjects.tables([(at, holder[a].ports) for a, at in zip(classes, positions, strict=True)])
+        changed = False
+        for (address, class_), at, pair in zip(classes.items(), positions, tables, strict=True):
+            entry = self._endpoint(address, at, class_, pair)
+            if self.endpoints.get(address.address) != entry:
+                self.endpoints[address.address] = entry
+                changed = True
+        return changed
+
+    def _write_remote(self, classes: Mapping[Prefix, ClassId]) -> None:
+        """Addresses of one identity and class share their entry."""
+        shared: dict[tuple[int, ClassId], IpcacheEntry] = {}
+        for address, class_ in classes.items():
+            kind = (self._identities.position(address), class_)
+            if kind not in shared:
+                shared[kind] = IpcacheEntry(self._identities.at[kind[0]].id, class_)
+            self.remote[address] = shared[kind]
+
+    def _endpoint(self, address: Prefix, position: int, class_: ClassId, tables: Tables) -> EndpointEntry:
+        local = self._identities.holder[address].local
+        assert local is not None
+        identity = self._identities.at[position].id
+        return EndpointEntry(local.id, local.ifindex, identity, class_, tables.ingress, tables.egress, local.mac)
+
+
+class OtherAddresses:
+    """``entries``: the node, the world, blocks that policies name, and the ranges that belong to nobody."""
+
+    def __init__(self, peers: Partition, traits: Traits, classes: Classes) -> None:
+        self._peers, self._traits, self._classes = peers, traits, classes
+        self._node: NodeConfig | None = None
+        self._cidrs: frozenset[bytes] = frozenset()
+        self.entries: Mapping[Prefix, IpcacheEntry] = {}
+
+    def update(self, node: NodeConfig, universe: Universe, moved: set[int]) -> bool:
+        cidrs = frozenset(universe.cidrs)
+        if node == self._node and cidrs == self._cidrs and moved.isdisjoint((HOST, WORLD_IPV4, WORLD_IPV6)):
+            return False
+        self._node, self._cidrs = node, cidrs
+        kinds = {**self._blocks(node, universe), **self._hosts(node)}
+        numbers = self._classes.number_all({content for _, content, _ in kinds.values()})
+        before = self.entries
+        self.entries = {
+            prefix: IpcacheEntry(IdentityId(identity), numbers[content], flags)
+            for prefix, (identity, content, flags) in kinds.items()
+        }
+        self._classes.count(
+            Counter(e.class_ for e in self.entries.values()), Counter(e.class_ for e in before.values())
+        )
+        return True
+
+    def _blocks(self, node: NodeConfig, universe: Universe) -> dict[Prefix, tuple[Reserved, ClassContent, int]]:
+        flags = {Prefix.of(network): IPCACHE_UNASSIGNED for network in node.pod_cidrs}
+        for network in node.service_cidrs:
+            flags[Prefix.of(network)] = flags.get(Prefix.of(network), 0) | IPCACHE_SERVICE
+        found: dict[Prefix, tuple[Reserved, ClassContent, int]] = {}
+        for prefix, mark in nest(universe.cidrs, flags).items():
+            if mark.flags:
+                # Nothing inside these ranges is anybody's peer, so blocks inside them need no entry either.
+                if prefix in flags:
+                    found[prefix] = (Reserved.UNKNOWN, frozenset(), mark.flags)
+            elif holds(ALL_IPV4, prefix):
+                found[prefix] = (Reserved.WORLD_IPV4, self._peers.content[WORLD_IPV4] | mark.content, 0)
+            else:
+                found[prefix] = (Reserved.WORLD_IPV6, self._peers.content[WORLD_IPV6] | mark.content, 0)
+        return found
+
+    def _hosts(self, node: NodeConfig) -> dict[Prefix, tuple[Reserved, ClassContent, int]]:
+        labels = self._peers.content[HOST]
+        addresses = {Prefix.host(address) for address in (*node.router_addresses, *node.host_addresses)}
+        return {each: (Reserved.HOST, labels | self._traits.of(each, None), IPCACHE_HOST) for each in addresses}

@@ -1,0 +1,170 @@
+"""Who is there: every identity in use, and which addresses have it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from weft.identity import labels_of, number, reserved_labels, spiffe_id
+from weft.model.identity import FIRST_DYNAMIC, Identity, Reserved
+from weft.model.labels import LabelSet
+from weft.model.net import IdentityId, Prefix
+from weft.model.objects import Namespace, NamespacedName, Workload
+from weft.model.world import World
+from weft.plan.diff import Changes, changes
+from weft.plan.numbering import NumberSpace
+from weft.policy.classes import LabelIndex
+from weft.policy.digests import digest
+
+HOST, WORLD_IPV4, WORLD_IPV6 = 0, 1, 2
+"""Positions of the reserved identities that every node has."""
+_RESERVED = (Reserved.HOST, Reserved.WORLD_IPV4, Reserved.WORLD_IPV6)
+
+
+class Moves(NamedTuple):
+    """What an update did. Positions are those of bits in the index."""
+
+    added: dict[int, LabelSet]
+    removed: dict[int, LabelSet]
+    addresses: set[Prefix]
+    """Those whose pod came, went or changed in any way."""
+
+
+class Identities:
+    """The pods of the last world given to ``update``, by address and by identity.
+
+    ``index``: their labels, one bit for each identity. ``at[position]``: the identity of a bit. ``holder``: address →
+    pod; ``contested`` has all pods of an address that several claim. ``members[position]``: the addresses of an
+    identity. ``identities`` is replaced when it changes.
+    """
+
+    def __init__(self, numbers: NumberSpace) -> None:
+        self._numbers = numbers
+        self._world: World | None = None
+        self._positions: dict[LabelSet, int] = {}
+        self._spare: list[int] = []
+        self._pods: dict[NamespacedName, int] = {}
+        self._pod_count: dict[int, int] = {}
+        self.contested: dict[Prefix, list[Workload]] = {}
+        self.holder: dict[Prefix, Workload] = {}
+        self.members: dict[int, dict[Prefix, None]] = {}
+        """A set would take six times the memory."""
+        self.index = LabelIndex()
+        self.at: dict[int, Identity] = {}
+        self.identities: Mapping[IdentityId, Identity] = {
+            IdentityId(each): Identity(IdentityId(each), reserved_labels(each)) for each in Reserved
+        }
+
+    def position(self, address: Prefix) -> int:
+        return self._pods[self.holder[address].key]
+
+    def update(self, world: World, pods: Changes[NamespacedName, Workload]) -> Moves:
+        """``pods``: what has changed among the workloads since the world before."""
+        moves = Moves({}, {}, set())
+        if self._world is None:
+            for position, reserved in enumerate(_RESERVED):
+                self._enter(position, self.identities[IdentityId(reserved)], moves)
+        gone, come = self._changed_pods(world, pods)
+        self._world = world
+        left = {self._pods[key] for key in gone}
+        for pod in gone.values():
+            self._leave(pod, moves)
+        labels = {key: _labels_of(pod, world) for key, pod in come.items()}
+        self._welcome({labels[key]: pod for key, pod in come.items()}, world.node.trust_domain, moves)
+        for key, pod in come.items():
+            position = self._pods[key] = self._positions[labels[key]]
+            self._pod_count[position] = self._pod_count.get(position, 0) + 1
+            for address in map(Prefix.host, pod.addresses):
+                self._claim(address, pod, position)
+                moves.addresses.add(address)
+        self._dismiss([position for position in left if not self._pod_count[position]], moves)
+        return moves
+
+    def _changed_pods(
+        self, world: World, pods: Changes[NamespacedName, Workload]
+    ) -> tuple[dict[NamespacedName, Workload], dict[NamespacedName, Workload]]:
+        """With those whose namespace has other labels now."""
+        before = self._world or World(world.node)
+        spaces = changes(before.namespaces, world.namespaces)
+        if not spaces:
+            return pods.gone, pods.come
+        renamed = {*spaces.gone, *spaces.come}
+        affected = {
+            key: pod
+            for key, pod in before.workloads.items()
+            if key.namespace in renamed and world.workloads.get(key) is pod
+        }
+        return {**pods.gone, **affected}, {**pods.come, **affected}
+
+    def _welcome(self, pods: Mapping[LabelSet, Workload], trust_domain: str, moves: Moves) -> None:
+        """Identities that these labels are the first to have."""
+        new = {_digest(labels): labels for labels in pods if labels not in self._positions}
+        if not new:
+            return
+        numbers = self._numbers.assign_all(new)
+        added = {}
+        for digest_, labels in new.items():
+            position = self._spare.pop() if self._spare else len(self.at)
+            id_ = IdentityId(numbers[digest_])
+            added[id_] = Identity(id_, labels, spiffe_id(pods[labels], trust_domain))
+            self._enter(position, added[id_], moves)
+        self.identities = {**self.identities, **added}
+
+    def _enter(self, position: int, identity: Identity, moves: Moves) -> None:
+        self._positions[identity.labels] = position
+        self.at[position] = identity
+        self.members[position] = {}
+        self.index.add(position, identity.labels)
+        moves.added[position] = identity.labels
+
+    def _leave(self, pod: Workload, moves: Moves) -> None:
+        for address in map(Prefix.host, pod.addresses):
+            self._unclaim(address, pod, self._pods[pod.key])
+            moves.addresses.add(address)
+        self._pod_count[self._pods.pop(pod.key)] -= 1
+
+    def _dismiss(self, positions: list[int], moves: Moves) -> None:
+        """Identities that nobody has any more."""
+        for position in positions:
+            identity = self.at.pop(position)
+            self.index.remove(position, identity.labels)
+            self._numbers.release(_digest(identity.labels))
+            del self._pod_count[position], self.members[position], self._positions[identity.labels]
+            self._spare.append(position)
+            moves.removed[position] = identity.labels
+        if positions:
+            kept = {identity.id for identity in self.at.values()}
+            self.identities = {id_: each for id_, each in self.identities.items() if id_ in kept or id_ < FIRST_DYNAMIC}
+
+    def _claim(self, address: Prefix, pod: Workload, position: int) -> None:
+        self.members[position][address] = None
+        if address in self.holder:
+            self.contested.setdefault(address, [self.holder[address]]).append(pod)
+        self.holder[address] = min(self.contested.get(address, (pod,)), key=_preference)
+
+    def _unclaim(self, address: Prefix, pod: Workload, position: int) -> None:
+        self.members[position].pop(address, None)
+        rivals = [each for each in self.contested.pop(address, ()) if each is not pod]
+        if not rivals:
+            del self.holder[address]
+            return
+        self.holder[address] = min(rivals, key=_preference)
+        if len(rivals) > 1:
+            self.contested[address] = rivals
+        for rival in rivals:
+            self.members[self._pods[rival.key]][address] = None
+
+
+def _preference(pod: Workload) -> tuple[bool, bool, NamespacedName]:
+    """Of several pods with one address: ours, then the one that stays."""
+    return (pod.local is None, pod.terminating, pod.key)
+
+
+def _labels_of(pod: Workload, world: World) -> LabelSet:
+    name = pod.key.namespace
+    return labels_of(pod, world.namespaces.get(name) or Namespace(name), world.node.cluster)
+
+
+def _digest(labels: LabelSet) -> bytes:
+    """Begins with the number that the labels alone would get."""
+    return number(labels, {}).to_bytes(4, "big") + digest(*labels.spelled())

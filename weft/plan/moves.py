@@ -1,0 +1,159 @@
+"""Which class every address has in the kernel, which it shall have, and through which it passes on the way.
+
+An address that moves from class o to class n passes through a class x that means "o before, n after": tables in force
+before say about x what they say about o, tables in force after say what they say about n, and tables in force both
+times say only what both allow. docs/decisions/0002-changing-classes-safely.md has the argument.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import count
+from operator import attrgetter
+from typing import NamedTuple, TypeVar
+
+from weft.model.desired import (
+    CLASS_OTHER,
+    IPCACHE_SERVICE,
+    IPCACHE_UNASSIGNED,
+    Desired,
+    EndpointEntry,
+    IpcacheEntry,
+)
+from weft.model.identity import Reserved
+from weft.model.net import ClassId, IdentityId, Prefix
+from weft.plan.diff import changes
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+NOWHERE = IpcacheEntry(IdentityId(Reserved.UNKNOWN), CLASS_OTHER)
+"""What the kernel takes an address for that ipcache does not know."""
+
+
+class Pair(NamedTuple):
+    old: ClassId
+    new: ClassId
+
+
+class Lookup:
+    """Longest-prefix match over an ipcache."""
+
+    def __init__(self, ipcache: Mapping[Prefix, IpcacheEntry]) -> None:
+        self._ipcache = ipcache
+        self._lengths: list[int] | None = None
+
+    def at(self, prefix: Prefix) -> IpcacheEntry:
+        return self._ipcache.get(prefix) or self.around(prefix)
+
+    def around(self, prefix: Prefix) -> IpcacheEntry:
+        """What the prefix is without an entry of its own; without any entry, class 0 and no identity."""
+        if self._lengths is None:
+            self._lengths = sorted({each.bits for each in self._ipcache}, reverse=True)
+        number = int.from_bytes(prefix.address, "big")
+        for bits in self._lengths:
+            if bits < prefix.bits:
+                start = (number >> (128 - bits) << (128 - bits)).to_bytes(16, "big")
+                if (found := self._ipcache.get(Prefix(start, bits))) is not None:
+                    return found
+        return NOWHERE
+
+
+DROPPED = IPCACHE_SERVICE | IPCACHE_UNASSIGNED
+
+
+def is_dropped(entry: IpcacheEntry | EndpointEntry) -> bool:
+    """Whether packets to and from the address are refused before policy is asked."""
+    return bool(entry.flags & DROPPED)
+
+
+class Moves:
+    """The addresses whose entries differ between ``kernel`` and ``desired``, by what has to be minded about each.
+
+    ``appear``: come from "refused", so they can wait for the end. ``vanish`` and ``drops``: go to "refused", so they
+    need not wait (pods and ipcache entries). ``pods`` and ``blocks``: everybody else, with (by) old and new class.
+    """
+
+    def __init__(self, kernel: Desired, desired: Desired) -> None:
+        self._kernel, self._desired = kernel, desired
+        self.old, self.new = Lookup(kernel.ipcache), Lookup(desired.ipcache)
+        self.appear: list[bytes] = []
+        self.vanish: list[bytes] = []
+        self.pods: dict[bytes, Pair] = {}
+        self.arrive: list[Prefix] = []
+        self.drops: list[Prefix] = []
+        self.blocks: dict[Pair, list[Prefix]] = {}
+        for key in different(kernel.ipcache, desired.ipcache):
+            self._sort_block(key, kernel.ipcache.get(key), desired.ipcache.get(key))
+        for wide in different(kernel.endpoints, desired.endpoints):
+            self._sort_pod(wide)
+
+    def __bool__(self) -> bool:
+        return any((self.appear, self.vanish, self.pods, self.arrive, self.drops, self.blocks))
+
+    def _sort_block(
+        self, key: Prefix, old: IpcacheEntry | EndpointEntry | None, new: IpcacheEntry | EndpointEntry | None
+    ) -> None:
+        if key.bits == 128:
+            wide = key.address
+            old = self._kernel.endpoints.get(wide, old)
+            new = self._desired.endpoints.get(wide, new)
+        old, new = old or self.old.around(key), new or self.new.around(key)
+        if new.flags & DROPPED:
+            self.drops.append(key)
+        elif old.flags & DROPPED:
+            self.arrive.append(key)
+        else:
+            self.blocks.setdefault(Pair(old.class_, new.class_), []).append(key)
+
+    def _sort_pod(self, wide: bytes) -> None:
+        old, new = self._kernel.endpoints.get(wide), self._desired.endpoints.get(wide)
+        if old is None:
+            self.appear.append(wide)
+        elif new is not None:
+            self.pods[wide] = Pair(old.class_, new.class_)
+        elif is_dropped(self.old.at(Prefix(wide, 128))) and is_dropped(self.new.at(Prefix(wide, 128))):
+            self.vanish.append(wide)
+        else:
+            self.pods[wide] = Pair(old.class_, self.new.at(Prefix(wide, 128)).class_)
+
+
+def different(one: Mapping[K, V], other: Mapping[K, V]) -> list[K]:
+    """Keys with different values, or in one of the two only."""
+    change = changes(one, other)
+    gone, come = change.gone, change.come
+    return [key for key, value in come.items() if key not in gone or gone[key] != value] + [
+        key for key in gone if key not in come
+    ]
+
+
+def classes_used(maps: Desired) -> set[ClassId]:
+    """Classes that some address has."""
+    class_ = attrgetter("class_")
+    return {*map(class_, maps.ipcache.values()), *map(class_, maps.endpoints.values())}
+
+
+def passages(
+    pairs: Iterable[Pair], used_old: set[ClassId], used_new: set[ClassId], dirty: set[Pair], taken: set[ClassId]
+) -> dict[Pair, ClassId]:
+    """The class that each pair passes through; no two share one.
+
+    A class that nobody has before may mean ``new`` from the start if all that come to it come from one class; one that
+    nobody has after may mean ``old`` to the end if all that leave it go to one class. Everything else, and ``dirty``
+    pairs (about which a table in force both times says two things), need a number that means nothing yet (``taken``).
+    """
+    wanted = sorted(set(pairs))
+    sources = Counter(pair.new for pair in wanted)
+    targets = Counter(pair.old for pair in wanted)
+    unused = (ClassId(number) for number in count(1) if number not in taken)
+    found: dict[Pair, ClassId] = {}
+    for pair in wanted:
+        old, new = pair
+        if old == new or (pair not in dirty and new not in used_old and new != CLASS_OTHER and sources[new] == 1):
+            found[pair] = new
+        elif pair not in dirty and old not in used_new and old != CLASS_OTHER and targets[old] == 1:
+            found[pair] = old
+        else:
+            found[pair] = next(unused)
+    return found

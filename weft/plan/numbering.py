@@ -1,0 +1,95 @@
+"""Numbers for contents: the same content has the same number, now and after a restart; never two at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+SpaceName = Literal["identity", "class", "table", "rule", "backends", "service"]
+SPACES: tuple[SpaceName, ...] = get_args(SpaceName)
+
+FIRST, LAST = 1 << 16, (1 << 32) - 1
+"""Below are the numbers that mean something by themselves: reserved identities, TABLE_OPEN, CLASS_OTHER, no rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Numbering:
+    """Which content (by digest) has which number, for each space. Replaced whole, never edited.
+
+    A number is the digest's first 32 bits, or the next free one after it. Only those that had to step aside are worth
+    remembering (``to_json``): every other number can be computed again.
+    """
+
+    spaces: Mapping[SpaceName, Mapping[bytes, int]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, dict[str, int]]:
+        """``{"class": {"<digest hex>": 17}}``: only what a restart could not compute. Usually ``{}``."""
+        displaced = {
+            name: {digest.hex(): number for digest, number in numbers.items() if number != preferred(digest)}
+            for name, numbers in self.spaces.items()
+        }
+        return {name: numbers for name, numbers in displaced.items() if numbers}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Mapping[str, int]]) -> Numbering:
+        """Raises ValueError for anything that ``to_json`` did not write; a caller may then start with none."""
+        if unknown := value.keys() - set(SPACES):
+            raise ValueError(f"numbering: unknown spaces {sorted(unknown)}; expected some of {', '.join(SPACES)}")
+        for name, numbers in value.items():
+            outside = [n for n in numbers.values() if not (isinstance(n, int) and FIRST <= n <= LAST)]
+            if outside or len(set(numbers.values())) < len(numbers):
+                raise ValueError(f"numbering: {name} needs different numbers {FIRST}..{LAST}, got {outside or numbers}")
+        return cls({s: {bytes.fromhex(d): n for d, n in value[s].items()} for s in SPACES if s in value})
+
+
+def preferred(digest: bytes) -> int:
+    """The number that a content has when nobody else does."""
+    number = int.from_bytes(digest[:4], "big")
+    return number if number >= FIRST else number + FIRST
+
+
+class NumberSpace:
+    """Hands out the numbers of one space while a world is compiled.
+
+    A content that leaves keeps its number to the end of that compile (``settle``), so a number never changes its
+    meaning from one plan to the next.
+    """
+
+    def __init__(self, known: Mapping[bytes, int]) -> None:
+        self._numbers: dict[bytes, int] = {}
+        self._leaving = dict(known)
+        self._taken = set(known.values())
+        self._settled: Mapping[bytes, int] = {}
+        self._changed = True
+
+    def assign(self, digest: bytes) -> int:
+        """The number of this content. Assign several new ones in the order of their digests."""
+        number = self._numbers.get(digest)
+        if number is None:
+            number = self._leaving.pop(digest, None) or self._free(preferred(digest))
+            self._numbers[digest] = number
+            self._taken.add(number)
+            self._changed = True
+        return number
+
+    def assign_all(self, digests: Iterable[bytes]) -> dict[bytes, int]:
+        return {digest: self.assign(digest) for digest in sorted(digests)}
+
+    def release(self, digest: bytes) -> None:
+        self._leaving[digest] = self._numbers.pop(digest)
+        self._changed = True
+
+    def settle(self) -> Mapping[bytes, int]:
+        """End of a compile: the numbers in use."""
+        if self._changed:
+            self._taken.difference_update(self._leaving.values())
+            self._leaving.clear()
+            self._settled = dict(self._numbers)
+            self._changed = False
+        return self._settled
+
+    def _free(self, number: int) -> int:
+        while number in self._taken:
+            number = number + 1 if number < LAST else FIRST
+        return number

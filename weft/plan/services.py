@@ -1,0 +1,182 @@
+"""Services → the content of maps ``services``, ``backends`` and ``backend_members``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from weft.model.desired import Backend, ServiceEntry, ServiceKey
+from weft.model.net import to_wide
+from weft.model.objects import EndpointSlice, NamespacedName, Service, Workload
+from weft.model.world import World
+from weft.plan.backends import answering, pod_backends, slice_backends
+from weft.plan.diff import Changes, changes
+from weft.plan.numbering import NumberSpace
+from weft.policy.digests import digest
+
+Label = tuple[str, str, str]
+"""Namespace, key, value."""
+
+
+class Frontend(NamedTuple):
+    """One address and port of a service, before it has numbers."""
+
+    key: ServiceKey
+    id_digest: bytes
+    list_digest: bytes
+    """Empty for an empty list."""
+    backends: tuple[Backend, ...]
+    affinity_seconds: int
+
+
+class Services:
+    """``services``, ``backends`` and ``affinity_lists`` of the last world given to ``update``; replaced, not edited."""
+
+    def __init__(self, lists: NumberSpace, ids: NumberSpace) -> None:
+        self._lists, self._ids = _Shared(lists), _Shared(ids)
+        self._affinity: Counter[bytes] = Counter()
+        self._world: World | None = None
+        self._watching: dict[Label, set[NamespacedName]] = {}
+        self._pods: dict[Label, dict[NamespacedName, Workload]] = {}
+        self._slices: dict[NamespacedName, dict[NamespacedName, EndpointSlice]] = {}
+        self._frontends: dict[NamespacedName, list[Frontend]] = {}
+        self.services: Mapping[ServiceKey, ServiceEntry] = {}
+        self.backends: Mapping[int, tuple[Backend, ...]] = {}
+        self.affinity_lists: frozenset[int] = frozenset()
+
+    def update(self, world: World, pods: Changes[NamespacedName, Workload]) -> None:
+        """``pods``: what has changed among the workloads since the world before."""
+        before = self._world or World(world.node)
+        self._world = world
+        stale = self._note_services(changes(before.services, world.services), before)
+        stale |= self._note_pods(pods)
+        stale |= self._note_slices(changes(before.slices, world.slices))
+        stale = {key for key in stale if key in world.services or key in self._frontends}
+        if stale:
+            self._replace(sorted(stale), world)
+
+    def _note_services(self, change: Changes[NamespacedName, Service], before: World) -> set[NamespacedName]:
+        """Only pods with a label that some service wants are indexed. ``before`` has the pods known so far."""
+        for key, service in change.gone.items():
+            if label := _first_label(service):
+                self._watching[label].discard(key)
+                if not self._watching[label]:
+                    del self._watching[label]
+        wanted = {label: key for key, service in change.come.items() if (label := _first_label(service))}
+        new = wanted.keys() - self._pods.keys()
+        for key, service in change.come.items():
+            if label := _first_label(service):
+                self._watching.setdefault(label, set()).add(key)
+        for label in self._pods.keys() - self._watching.keys():
+            del self._pods[label]
+        self._pods.update((label, {}) for label in new)
+        for pod in before.workloads.values() if new else ():
+            for label in _labels(pod):
+                if label in new:
+                    self._pods[label][pod.key] = pod
+        return {*change.gone, *change.come}
+
+    def _note_pods(self, change: Changes[NamespacedName, Workload]) -> set[NamespacedName]:
+        stale: set[NamespacedName] = set()
+        for pod in change.gone.values():
+            for label in filter(self._pods.__contains__, _labels(pod)):
+                del self._pods[label][pod.key]
+                stale |= self._watching[label]
+        for pod in change.come.values():
+            for label in filter(self._pods.__contains__, _labels(pod)):
+                self._pods[label][pod.key] = pod
+                stale |= self._watching[label]
+        return stale
+
+    def _note_slices(self, change: Changes[NamespacedName, EndpointSlice]) -> set[NamespacedName]:
+        stale = set()
+        for key, slice_ in change.gone.items():
+            stale.add(service := NamespacedName(key.namespace, slice_.service))
+            del self._slices[service][key]
+            if not self._slices[service]:
+                del self._slices[service]
+        for key, slice_ in change.come.items():
+            stale.add(service := NamespacedName(key.namespace, slice_.service))
+            self._slices.setdefault(service, {})[key] = slice_
+        return stale
+
+    def _replace(self, stale: list[NamespacedName], world: World) -> None:
+        went = [frontend for key in stale for frontend in self._frontends.pop(key, ())]
+        for key in stale:
+            if service := world.services.get(key):
+                self._frontends[key] = list(self._frontends_of(service))
+        came = [frontend for key in stale for frontend in self._frontends.get(key, ())]
+        lists = self._lists.count(
+            (f.list_digest for f in came if f.backends), (f.list_digest for f in went if f.backends)
+        )
+        ids = self._ids.count((f.id_digest for f in came), (f.id_digest for f in went))
+        services, backends = dict(self.services), dict(self.backends)
+        for frontend in went:
+            services.pop(frontend.key, None)
+        for number in lists.gone:
+            del backends[number]
+        for frontend in came:
+            number = lists.numbers[frontend.list_digest] if frontend.backends else 0
+            if number:
+                backends[number] = frontend.backends
+            count, id_ = len(frontend.backends), ids.numbers[frontend.id_digest]
+            services[frontend.key] = ServiceEntry(number, count, frontend.affinity_seconds, id_)
+        self.services = services
+        if backends != self.backends:
+            self.backends = backends
+        self._affinity.subtract(f.list_digest for f in went if f.affinity_seconds and f.backends)
+        self._affinity.update(f.list_digest for f in came if f.affinity_seconds and f.backends)
+        self._affinity = +self._affinity
+        self.affinity_lists = frozenset(lists.numbers[each] for each in self._affinity)
+
+    def _frontends_of(self, service: Service) -> Iterator[Frontend]:
+        label = _first_label(service)
+        pods = answering(service, self._pods[label].values()) if label else ()
+        slices = () if label else tuple(self._slices.get(service.key, {}).values())
+        for address in service.cluster_ips if not service.headless else ():
+            for port in service.ports:
+                family = address.version
+                backends = pod_backends(port, pods, family) if label else slice_backends(port, slices, family)
+                name = (service.key.namespace, service.key.name, port.port, port.protocol, family)
+                content = digest("backends", *(part for each in backends for part in each))
+                key = ServiceKey(to_wide(address), port.port, port.protocol)
+                yield Frontend(key, digest("service", *name), content, backends, service.affinity_seconds)
+
+
+class _Count(NamedTuple):
+    numbers: Mapping[bytes, int]
+    """Of all contents in use."""
+    gone: list[int]
+
+
+class _Shared:
+    """Numbers of contents that several users may share; released with the last one."""
+
+    def __init__(self, numbers: NumberSpace) -> None:
+        self._numbers = numbers
+        self._uses: Counter[bytes] = Counter()
+        self._known: dict[bytes, int] = {}
+
+    def count(self, came: Iterable[bytes], went: Iterable[bytes]) -> _Count:
+        came, went = list(came), list(went)
+        self._uses.update(came)
+        self._uses.subtract(went)
+        self._known.update(self._numbers.assign_all({each for each in came if each not in self._known}))
+        gone = []
+        for each in {each for each in went if not self._uses[each]}:
+            del self._uses[each]
+            gone.append(self._known.pop(each))
+            self._numbers.release(each)
+        return _Count(self._known, gone)
+
+
+def _first_label(service: Service) -> Label | None:
+    """Pods that a service selects have all of its labels, so one of them is enough to find them."""
+    for key, value in sorted(service.selector.items()):
+        return (service.key.namespace, key, value)
+    return None
+
+
+def _labels(pod: Workload) -> Iterator[Label]:
+    return ((pod.key.namespace, key, value) for key, value in pod.labels.items())

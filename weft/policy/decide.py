@@ -1,0 +1,135 @@
+"""What policy says about a connection: the reference model. Read it as the specification.
+
+Everything else (the compiler, the BPF program, explanations) must agree with this file; property tests say so.
+
+A connection is decided twice: by the sender's egress policies, then by the receiver's ingress policies. In each
+direction, of the rules of all policies that select the pod:
+
+1. a deny rule that matches refuses, whatever else allows (POLICY_DENY);
+2. else an allow rule that matches allows;
+3. else the pod is isolated in that direction when some policy that selects it says so (``default_deny``), and the
+   connection is refused (POLICY_DENIED); a pod that no policy isolates accepts everything.
+
+Of several rules that match, the first in ``rule_order`` is credited. Sources: Kubernetes' NetworkPolicy API reference
+("the union"), Cilium's "Policy Enforcement Modes" and "Deny Policies" (deny takes precedence, per direction).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from weft.model.net import TCP
+from weft.model.policy import Action, Direction, PolicySpec, Rule
+from weft.model.verdicts import Verdict
+from weft.policy.parties import Party, Place
+from weft.policy.select import matches, port_matches, selects
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What one pod's policies say in one direction."""
+
+    allowed: bool
+    rule: Rule | None
+    """The rule that decided; None = none matched, so ``isolated`` did."""
+    isolated: bool
+    """Some policy makes the pod default-deny in this direction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    reason: Verdict
+    refused_by: Direction | None
+    """Which end refused; the sender's side comes first. None = forwarded, or dropped before policy is asked."""
+    egress: Side | None
+    """The sender's side. None = policy does not apply to it (not a pod, or an exception below)."""
+    ingress: Side | None
+    """The receiver's side, likewise; given also when the sender's side already refuses."""
+
+    @property
+    def forwarded(self) -> bool:
+        return self.reason == Verdict.FORWARDED
+
+
+def decide(
+    specs: Iterable[PolicySpec], source: Party, destination: Party, protocol: int = TCP, port: int = 0
+) -> Decision:
+    """Whether a new connection may be made.
+
+    ``specs``: all policies, services resolved (``Parties.specs``). ``protocol``: IANA number. ``port``: the
+    destination's, host byte order; for ICMP and ICMPv6 ``type << 8 | code``; 0 for protocols without ports.
+    """
+    if source.key is not None and source.key == destination.key:
+        return FORWARDED  # a pod's traffic to itself never leaves its network namespace; Kubernetes rules it allowed
+    if (refused := refused_before_policy(source, destination)) is not None:
+        return Decision(refused, None, None, None)
+    specs = tuple(specs)
+    egress = ingress = None
+    if source.place is Place.POD:
+        egress = decide_side(specs, Direction.EGRESS, source, destination, protocol=protocol, port=port)
+    if destination.place is Place.POD and source.place is not Place.HOST:
+        # From the node to its own pods is always allowed: probes must work (Kubernetes' and Cilium's rule).
+        ingress = decide_side(specs, Direction.INGRESS, destination, source, protocol=protocol, port=port)
+    for direction, side in ((Direction.EGRESS, egress), (Direction.INGRESS, ingress)):
+        if side is not None and not side.allowed:
+            return Decision(_reason(side), direction, egress, ingress)
+    return Decision(Verdict.FORWARDED, None, egress, ingress)
+
+
+def refused_before_policy(source: Party, destination: Party) -> Verdict | None:
+    """What the datapath refuses whatever policy says (bpf/include/policy.h); None: policy decides."""
+    if source.place is Place.POD and destination.place in _NOT_FROM_PODS:
+        return _NOT_FROM_PODS[destination.place]
+    if destination.place is Place.UNASSIGNED:
+        return Verdict.UNKNOWN_TARGET
+    if destination.place is Place.POD and source.place in (Place.SERVICE, Place.UNASSIGNED):
+        return Verdict.FORGED_HOST_SOURCE  # a pod's own packets come from its own address
+    return None
+
+
+_NOT_FROM_PODS = {
+    Place.SERVICE: Verdict.IS_A_CLUSTERIP,
+    Place.MULTICAST: Verdict.MULTICAST,
+    Place.LOOPBACK: Verdict.INVALID_PACKET,
+}
+FORWARDED = Decision(Verdict.FORWARDED, None, None, None)
+
+
+def decide_side(
+    specs: Iterable[PolicySpec], direction: Direction, subject: Party, peer: Party, *, protocol: int, port: int
+) -> Side:
+    """The policies of ``subject`` about ``peer``. A named port is the destination pod's own."""
+    selecting = [spec for spec in specs if selects(spec.subject, subject.labels)]
+    isolated = any(direction in spec.default_deny for spec in selecting)
+    destination = subject if direction is Direction.INGRESS else peer
+    matching = [
+        rule
+        for spec in selecting
+        for rule in spec.rules
+        if rule.direction is direction and rule_matches(rule, peer, protocol, port, destination)
+    ]
+    for action, allowed in ((Action.DENY, False), (Action.ALLOW, True)):
+        if of_action := [rule for rule in matching if rule.action is action]:
+            return Side(allowed, min(of_action, key=rule_order), isolated)
+    return Side(not isolated, None, isolated)
+
+
+def rule_matches(rule: Rule, peer: Party, protocol: int, port: int, destination: Party) -> bool:
+    """One of the peers and one of the ports; None in their place means any, an empty list means none."""
+    peer_fits = rule.peers is None or any(
+        matches(selector, peer.labels, peer.address, peer.ports) for selector in rule.peers
+    )
+    port_fits = rule.ports is None or any(
+        port_matches(wanted, protocol, port, destination.ports) for wanted in rule.ports
+    )
+    return peer_fits and port_fits
+
+
+def rule_order(rule: Rule) -> tuple[str, str, str, int]:
+    """The fixed total order (within one direction and action): kind, namespace, name, index."""
+    return (rule.policy.kind, rule.policy.namespace, rule.policy.name, rule.index)
+
+
+def _reason(side: Side) -> Verdict:
+    return Verdict.POLICY_DENY if side.rule is not None else Verdict.POLICY_DENIED

@@ -1,0 +1,169 @@
+"""An Explanation as text for people and as JSON for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from weft.model.net import from_wide
+from weft.model.origin import spell
+from weft.model.policy import Direction, PolicySpec, Rule
+from weft.model.verdicts import Verdict
+from weft.policy.explain import Explanation, SideExplanation
+from weft.policy.nearmiss import Failure, NearMiss
+from weft.policy.parties import Party, Place
+from weft.policy.spelling import spell_labels, spell_port, spell_rule
+
+_BEFORE_POLICY = {
+    Verdict.IS_A_CLUSTERIP: "a service's address is translated when a socket connects; a packet to it is dropped",
+    Verdict.UNKNOWN_TARGET: "the address is in the pod range, but no pod has it",
+    Verdict.MULTICAST: "pods have no multicast and no broadcast",
+    Verdict.INVALID_PACKET: "a loopback or unspecified address is never on a wire; a pod's own is inside it",
+    Verdict.FORGED_HOST_SOURCE: "nobody has the source address; such a packet from outside is a forgery",
+}
+
+
+def render(explanation: Explanation) -> str:
+    """Plain text, no trailing newline."""
+    return "\n".join(_lines(explanation))
+
+
+def _lines(found: Explanation) -> Iterator[str]:
+    decision = found.decision
+    yield f"{_party(found.source)} -> {_party(found.destination)} {spell_port(found.protocol, found.port)}"
+    if decision.forwarded:
+        yield "FORWARDED"
+    elif decision.refused_by is None:
+        yield f"DROPPED  {decision.reason.text}"
+        yield f"  {_BEFORE_POLICY[decision.reason]}"
+    else:
+        refusing = found.source if decision.refused_by is Direction.EGRESS else found.destination
+        yield f"DROPPED  {decision.reason.text} ({decision.refused_by.name.lower()} of {refusing.name})"
+    if decision.forwarded and not found.sides:
+        yield _no_policy(found)
+    for side in found.sides:
+        yield ""
+        yield from _side(side)
+
+
+def _no_policy(found: Explanation) -> str:
+    if found.source.key is not None and found.source.key == found.destination.key:
+        return "  a pod may always speak to itself"
+    if found.source.place is Place.HOST and found.destination.place is Place.POD:
+        return "  the node may always reach its own pods"
+    return "  policy applies to pods only"
+
+
+def _side(side: SideExplanation) -> Iterator[str]:
+    name, direction = side.subject.name, side.direction.name.lower()
+    if side.rule is not None:
+        word = "allowed" if side.side.allowed else "denied"
+        yield f"{direction} of {name}: {word} by {spell_rule(side.rule)}"
+        yield f"    {_at(side.rule)}"
+    elif side.side.allowed:
+        yield f"{direction} of {name}: allowed, no policy isolates it"
+    else:
+        yield f"{direction} of {name}: refused, no rule allows it; isolated by"
+        for spec in side.isolating:
+            yield f"    {spec.policy}  {spec.origin.at(spec.path)}"
+        yield from _nearest(side.near_misses)
+
+
+def _nearest(misses: tuple[NearMiss, ...]) -> Iterator[str]:
+    if not misses:
+        yield "  no rule speaks of anything like it"
+        return
+    yield "  closest rules:"
+    for number, miss in enumerate(misses, 1):
+        count = len(miss.failures)
+        yield f"  {number}. {spell_rule(miss.rule)}  {_at(miss.rule)}"
+        yield f"       {count} field{'s keep' if count > 1 else ' keeps'} it from matching:"
+        for failure in miss.failures:
+            whose = f" ({failure.whose})" if failure.whose else ""
+            yield f"       {failure.where}: {spell(failure.path)}"
+            yield f"         expected {failure.expected}, found {failure.actual}{whose}"
+
+
+def _party(party: Party) -> str:
+    if party.place is Place.POD:
+        return f"{party.name} ({from_wide(party.address)}, {spell_labels(party.labels) or 'no labels'})"
+    return party.name
+
+
+def _at(rule: Rule) -> str:
+    return rule.origin.at(rule.path)
+
+
+def to_json(found: Explanation) -> dict[str, Any]:
+    """Plain data: strings, numbers, lists and dicts only."""
+    decision = found.decision
+    return {
+        "verdict": "FORWARDED" if decision.forwarded else "DROPPED",
+        "reason": decision.reason.name,
+        "reason_text": decision.reason.text,
+        "refused_by": decision.refused_by.name.lower() if decision.refused_by is not None else None,
+        "source": _party_json(found.source),
+        "destination": _party_json(found.destination),
+        "protocol": found.protocol,
+        "port": found.port,
+        "sides": [_side_json(side) for side in found.sides],
+    }
+
+
+def _side_json(side: SideExplanation) -> dict[str, Any]:
+    return {
+        "direction": side.direction.name.lower(),
+        "subject": side.subject.name,
+        "allowed": side.side.allowed,
+        "isolated": side.side.isolated,
+        "rule": _rule_json(side.rule) if side.rule is not None else None,
+        "isolated_by": [_spec_json(spec) for spec in side.isolating],
+        "near_misses": [
+            {
+                "rule": _rule_json(miss.rule),
+                "selects_subject": miss.selects_subject,
+                "failures": [_failure_json(failure) for failure in miss.failures],
+            }
+            for miss in side.near_misses
+        ],
+    }
+
+
+def _party_json(party: Party) -> dict[str, Any]:
+    return {
+        "name": party.name,
+        "place": party.place.value,
+        "address": str(from_wide(party.address)),
+        "labels": party.labels.spelled(),
+    }
+
+
+def _rule_json(rule: Rule) -> dict[str, Any]:
+    return {
+        "policy": str(rule.policy),
+        "kind": rule.policy.kind,
+        "namespace": rule.policy.namespace,
+        "name": rule.policy.name,
+        "direction": rule.direction.name.lower(),
+        "action": rule.action.value,
+        "index": rule.index,
+        "field": spell(rule.path),
+        "file": rule.origin.file,
+        "line": rule.origin.line(rule.path),
+    }
+
+
+def _spec_json(spec: PolicySpec) -> dict[str, Any]:
+    return {"policy": str(spec.policy), "file": spec.origin.file, "line": spec.origin.line(spec.path)}
+
+
+def _failure_json(failure: Failure) -> dict[str, Any]:
+    return {
+        "kind": failure.kind,
+        "whose": failure.whose,
+        "field": spell(failure.path),
+        "expected": failure.expected,
+        "actual": failure.actual,
+        "file": failure.origin.file,
+        "line": failure.origin.line(failure.path),
+    }

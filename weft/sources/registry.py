@@ -1,0 +1,134 @@
+"""The kinds that weft knows: names and aliases as kubectl has them, their shapes and their rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from weft.model.kinds import apps, cilium, core, discovery, networking, service
+from weft.sources.check import Check, nearest
+from weft.sources.rules import deployments, names, pods, services
+
+
+def _no_rules(obj: Any, found: Check) -> None:
+    """Policies: what they may say is for their translation in weft.policy to judge."""
+
+
+@dataclass(frozen=True, slots=True)
+class KindInfo:
+    api_version: str
+    kind: str
+    plural: str
+    """kubectl's resource name, ``pods``."""
+    aliases: tuple[str, ...]
+    shape: type
+    rules: Callable[[Any, Check], None] = _no_rules
+    namespaced: bool = True
+    name_rule: Callable[[str], str] = names.subdomain
+    null_is_absent: bool = True
+    """A null field counts as left out, as Kubernetes' own types have it; for policies the shape decides."""
+
+    @property
+    def singular(self) -> str:
+        return self.kind.lower()
+
+    @property
+    def group(self) -> str:
+        return self.api_version.rpartition("/")[0]
+
+    @property
+    def resource(self) -> str:
+        """``deployment.apps``: how kubectl names the kind in ``deployment.apps/web created``."""
+        return f"{self.singular}.{self.group}" if self.group else self.singular
+
+    @property
+    def plural_resource(self) -> str:
+        """``deployments.apps``: how kubectl names the kind in ``deployments.apps "web" not found``."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+
+NAMESPACE, POD, SERVICE, DEPLOYMENT = "Namespace", "Pod", "Service", "Deployment"
+ENDPOINT_SLICE, NETWORK_POLICY = "EndpointSlice", "NetworkPolicy"
+CNP, CCNP = "CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy"
+POLICIES = (NETWORK_POLICY, CNP, CCNP)
+
+_CILIUM = "cilium.io/v2"
+KINDS = {
+    info.kind: info
+    for info in (
+        KindInfo(
+            "v1",
+            NAMESPACE,
+            "namespaces",
+            ("ns",),
+            core.Namespace,
+            namespaced=False,
+            name_rule=names.dns_label,
+        ),
+        KindInfo("v1", POD, "pods", ("po",), core.Pod, pods.check),
+        KindInfo("v1", SERVICE, "services", ("svc",), service.Service, services.check, name_rule=names.dns_1035),
+        KindInfo("apps/v1", DEPLOYMENT, "deployments", ("deploy",), apps.Deployment, deployments.check),
+        KindInfo(
+            "discovery.k8s.io/v1",
+            ENDPOINT_SLICE,
+            "endpointslices",
+            (),
+            discovery.EndpointSlice,
+            services.check_slice,
+        ),
+        KindInfo(
+            "networking.k8s.io/v1",
+            NETWORK_POLICY,
+            "networkpolicies",
+            ("netpol",),
+            networking.NetworkPolicy,
+            null_is_absent=False,
+        ),
+        KindInfo(_CILIUM, CNP, "ciliumnetworkpolicies", ("cnp",), cilium.CiliumNetworkPolicy, null_is_absent=False),
+        KindInfo(
+            _CILIUM,
+            CCNP,
+            "ciliumclusterwidenetworkpolicies",
+            ("ccnp",),
+            cilium.CiliumClusterwideNetworkPolicy,
+            namespaced=False,
+            null_is_absent=False,
+        ),
+    )
+}
+
+UNSUPPORTED = {
+    "ConfigMap": "weft has no ConfigMaps; write values into env, or mount a file by hostPath",
+    "Secret": "weft has no Secrets; write values into env, or mount a file by hostPath",
+    "ServiceAccount": "service accounts need no object here; name them in serviceAccountName",
+    "Endpoints": "use an EndpointSlice",
+    "ReplicaSet": "use a Deployment",
+    "StatefulSet": "use a Deployment, or Pods with hostname and subdomain",
+    "DaemonSet": "use a Deployment; there is one node",
+    "Job": "use a Pod with restartPolicy OnFailure or Never",
+    "CronJob": "use a systemd timer and `weft run`",
+    "Ingress": "layer 7 comes with a later weft",
+    "Gateway": "layer 7 comes with a later weft",
+    "HTTPRoute": "layer 7 comes with a later weft",
+    "GRPCRoute": "layer 7 comes with a later weft",
+    "Role": "weft has no API users to authorise",
+    "ClusterRole": "weft has no API users to authorise",
+    "RoleBinding": "weft has no API users to authorise",
+    "ClusterRoleBinding": "weft has no API users to authorise",
+    "PersistentVolumeClaim": "mount a hostPath volume",
+}
+
+
+def find(resource: str) -> KindInfo:
+    """The kind for a resource name as kubectl takes it: ``po``, ``pods``, ``Pod``, ``deployments.apps``, ``cnp``.
+
+    Raises LookupError with the nearest known name.
+    """
+    wanted = resource.lower()
+    for info in KINDS.values():
+        if wanted in (info.plural, info.singular, info.resource, info.plural_resource, *info.aliases):
+            return info
+    known = [name for info in KINDS.values() for name in (info.plural, info.singular, *info.aliases)]
+    hint = nearest(wanted, known)
+    raise LookupError(f'weft has no resource type "{resource}"' + (f"; {hint}" if hint else ""))

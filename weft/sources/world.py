@@ -1,0 +1,200 @@
+"""Stored objects → the values that plans are computed from. One object gives one value, so a World is kept up to date
+object by object; ``updated`` copies the mappings that change and shares the rest.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from weft.model.kinds.core import Pod
+from weft.model.net import PROTOCOL_NUMBERS, IPAddress
+from weft.model.objects import (
+    EndpointSlice,
+    LocalEndpoint,
+    NamedPort,
+    Namespace,
+    NamespacedName,
+    NodeConfig,
+    Service,
+    ServicePort,
+    SliceEndpoint,
+    Workload,
+)
+from weft.model.origin import ManifestError
+from weft.model.policy import PolicyRef, PolicySpec
+from weft.model.world import World
+from weft.policy.translate import translate
+from weft.sources import registry
+from weft.sources.admission import addresses_of
+from weft.sources.errors import ManifestErrors
+from weft.sources.objects import Change, Key, Resource, Stored
+from weft.sources.rules.services import HEADLESS, SERVICE_NAME_LABEL
+
+Locals = Mapping[NamespacedName, LocalEndpoint]
+"""What the runtime knows of the node's own pods; a pod without an entry has no way to be reached yet."""
+
+_FIELDS = {
+    registry.NAMESPACE: "namespaces",
+    registry.POD: "workloads",
+    registry.SERVICE: "services",
+    registry.ENDPOINT_SLICE: "slices",
+    **dict.fromkeys(registry.POLICIES, "policies"),
+}
+"""The field of World that objects of a kind live in; Deployments have none."""
+
+
+def build_world(node: NodeConfig, objects: Iterable[Stored], local: Locals) -> World:
+    """The whole world. Raises ManifestErrors for stored policies that this version cannot translate."""
+    return updated(World(node), (Change(stored.key, None, stored) for stored in objects), local)
+
+
+def updated(world: World, changes: Iterable[Change], local: Locals) -> World:
+    """``world`` after ``changes``. Raises ManifestErrors with every policy that cannot be translated."""
+    fields: dict[str, dict[Any, Any]] = {}
+    errors: list[ManifestError] = []
+    for change in changes:
+        if (name := _FIELDS.get(change.key.kind)) is None:
+            continue
+        mapping = fields.setdefault(name, dict(getattr(world, name)))
+        if change.new is None:
+            mapping.pop(_world_key(change.key), None)
+            continue
+        try:
+            mapping[_world_key(change.key)] = _value(change.new, world.node, local)
+        except ManifestError as error:
+            errors.append(error)
+    if errors:
+        raise ManifestErrors(errors)
+    return _replaced(world, fields) if fields else world
+
+
+def _replaced(world: World, fields: Mapping[str, Any]) -> World:
+    names = ("namespaces", "workloads", "services", "slices", "policies")
+    return World(world.node, *(fields.get(name, getattr(world, name)) for name in names))
+
+
+def _world_key(key: Key) -> str | NamespacedName | PolicyRef:
+    if key.kind == registry.NAMESPACE:
+        return key.name
+    return policy_ref(key) if key.kind in registry.POLICIES else key.namespaced
+
+
+def _value(stored: Stored, node: NodeConfig, local: Locals) -> Any:
+    match stored.key.kind:
+        case registry.NAMESPACE:
+            return namespace(stored)
+        case registry.POD:
+            return workload(stored, node.name, local.get(stored.key.namespaced))
+        case registry.SERVICE:
+            return service(stored)
+        case registry.ENDPOINT_SLICE:
+            return endpoint_slice(stored)
+        case _:
+            return policy(stored.resource, node.cluster)
+
+
+def policy_ref(key: Key) -> PolicyRef:
+    return PolicyRef(*key)
+
+
+def policy(resource: Resource, cluster: str = "default") -> tuple[PolicySpec, ...]:
+    """Raises ManifestError with file, line and field."""
+    return translate(resource.obj, resource.origin, resource.namespace, cluster)
+
+
+def namespace(stored: Stored) -> Namespace:
+    return Namespace(stored.key.name, dict(stored.resource.labels))
+
+
+def workload(stored: Stored, node: str, local: LocalEndpoint | None) -> Workload:
+    """Addresses and readiness come from the status (``status.pod_status``). A pod that has ended has neither."""
+    pod: Pod = stored.obj
+    status = stored.status
+    ended = status.get("phase") in {"Succeeded", "Failed"}
+    ports = tuple(
+        NamedPort(port.name, port.container_port, PROTOCOL_NUMBERS[port.protocol])
+        for container in pod.spec.containers
+        for port in container.ports
+        if port.name
+    )
+    return Workload(
+        key=stored.key.namespaced,
+        labels=dict(stored.resource.labels),
+        service_account=pod.spec.service_account_name or pod.spec.service_account or "default",
+        node=node,
+        addresses=() if ended else _addresses(entry["ip"] for entry in status.get("podIPs", ())),
+        ports=ports,
+        ready=is_ready(stored),
+        terminating=stored.deleting is not None,
+        local=local,
+        owner=owner(stored),
+        hostname=pod.spec.hostname,
+        subdomain=pod.spec.subdomain,
+    )
+
+
+def is_ready(pod: Stored) -> bool:
+    """The status' condition Ready."""
+    conditions = pod.status.get("conditions", ())
+    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
+
+
+def owner(stored: Stored) -> str:
+    """``Deployment/frontend``, or nothing."""
+    references = stored.resource.raw["metadata"].get("ownerReferences") or ()
+    return next((f"{reference.get('kind')}/{reference.get('name')}" for reference in references), "")
+
+
+def service(stored: Stored) -> Service:
+    spec = stored.obj.spec
+    affine = spec.session_affinity == "ClientIP"
+    return Service(
+        key=stored.key.namespaced,
+        type=spec.type,
+        cluster_ips=_addresses(addresses_of(stored.resource)) if spec.type == "ClusterIP" else (),
+        ports=tuple(
+            ServicePort(
+                port.name,
+                port.port,
+                PROTOCOL_NUMBERS[port.protocol],
+                port.port if port.target_port is None else port.target_port,
+            )
+            for port in spec.ports
+        ),
+        selector=dict(spec.selector),
+        labels=dict(stored.resource.labels),
+        headless=spec.cluster_ip == HEADLESS,
+        external_name=spec.external_name.removesuffix(".") if spec.type == "ExternalName" else "",
+        affinity_seconds=spec.session_affinity_config.client_ip.timeout_seconds if affine else 0,
+        publish_not_ready=spec.publish_not_ready_addresses,
+    )
+
+
+def endpoint_slice(stored: Stored) -> EndpointSlice:
+    """Not given means ready (discovery/v1, EndpointConditions)."""
+    shape = stored.obj
+    return EndpointSlice(
+        key=stored.key.namespaced,
+        service=stored.resource.labels[SERVICE_NAME_LABEL],
+        ports=tuple(NamedPort(port.name, port.port, PROTOCOL_NUMBERS[port.protocol]) for port in shape.ports),
+        endpoints=tuple(
+            SliceEndpoint(
+                addresses=_addresses(endpoint.addresses),
+                ready=endpoint.conditions.ready is not False and endpoint.conditions.terminating is not True,
+                hostname=endpoint.hostname,
+                target=_target(endpoint.target_ref, stored.key.namespace),
+            )
+            for endpoint in shape.endpoints
+        ),
+    )
+
+
+def _target(reference: Any, namespace: str) -> NamespacedName | None:
+    is_pod = reference.kind == registry.POD and reference.name
+    return NamespacedName(reference.namespace or namespace, reference.name) if is_pod else None
+
+
+def _addresses(texts: Iterable[str]) -> tuple[IPAddress, ...]:
+    return tuple(ipaddress.ip_address(text) for text in texts)
