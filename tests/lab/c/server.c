@@ -11,9 +11,16 @@
 #include <sys/epoll.h>
 
 enum { LISTEN = 1, CONNECTION, DATAGRAM, INPUT };
+enum { CONNECTIONS = 65536 };
 
 static const char *name;
 static int poller;
+
+/* What the socket's buffer did not take, by descriptor; until it is sent nothing more is read from there. */
+static struct rest {
+	char *data;
+	int length;
+} rests[CONNECTIONS];
 
 static void watch(int fd, int kind)
 {
@@ -59,12 +66,61 @@ static int answer(char *data, int length, int space, const struct sockaddr_in6 *
 	return length;
 }
 
+static void watch_for(int fd, unsigned int events)
+{
+	struct epoll_event event = {.events = events, .data.u64 = (unsigned long long)CONNECTION << 32 | fd};
+
+	if (epoll_ctl(poller, EPOLL_CTL_MOD, fd, &event))
+		die("epoll_ctl");
+}
+
+/* False: the connection is gone. */
+static int send_or_keep(int fd, const char *data, int length)
+{
+	struct rest *rest = &rests[fd];
+	int sent = send(fd, data, length, MSG_NOSIGNAL);
+
+	if (sent < 0 && errno != EAGAIN)
+		return 0;
+	length -= sent > 0 ? sent : 0;
+	data += sent > 0 ? sent : 0;
+	if (length) {
+		char *kept = malloc(length);
+
+		if (!kept)
+			die("malloc");
+		memcpy(kept, data, length);
+		free(rest->data);
+		*rest = (struct rest){kept, length};
+		watch_for(fd, EPOLLOUT);
+	} else if (rest->data) {
+		free(rest->data);
+		*rest = (struct rest){0};
+		watch_for(fd, EPOLLIN);
+	}
+	return 1;
+}
+
+static void end_connection(int fd)
+{
+	free(rests[fd].data);
+	rests[fd] = (struct rest){0};
+	close(fd);
+}
+
 static void serve_connection(int fd)
 {
 	char data[65536];
 	struct sockaddr_in6 peer;
 	socklen_t size = sizeof(peer);
-	int length = read(fd, data, sizeof(data));
+	int length;
+
+	if (rests[fd].data) {
+		if (!send_or_keep(fd, rests[fd].data, rests[fd].length))
+			end_connection(fd);
+		return;
+	}
+	length = read(fd, data, sizeof(data));
 
 	if (length < 0 && errno == EAGAIN)
 		return;
@@ -74,10 +130,10 @@ static void serve_connection(int fd)
 	}
 	if (length > 0 && !getpeername(fd, (struct sockaddr *)&peer, &size)) {
 		length = answer(data, length, sizeof(data), &peer);
-		if (send(fd, data, length, MSG_NOSIGNAL) >= 0 || errno == EAGAIN)
+		if (send_or_keep(fd, data, length))
 			return;
 	}
-	close(fd);
+	end_connection(fd);
 }
 
 /* Answers from the address that was asked. */
@@ -125,7 +181,10 @@ int main(int argc, char **argv)
 
 			if (kind == LISTEN)
 				while ((new = accept4(fd, NULL, NULL, SOCK_NONBLOCK)) >= 0)
-					watch(new, CONNECTION);
+					if (new < CONNECTIONS)
+						watch(new, CONNECTION);
+					else
+						close(new);
 			else if (kind == CONNECTION)
 				serve_connection(fd);
 			else if (kind == DATAGRAM)
