@@ -9,12 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from weft.model.http import HttpRuleSet
 from weft.model.net import ClassId, EndpointId, IdentityId, Prefix, RuleId, TableId
+from weft.model.route import ClusterEndpoint, ClusterRef, RouteTable
 
 TABLE_OPEN = TableId(0)
 """No policy selects the pod in this direction."""
 CLASS_OTHER = ClassId(0)
 """In a table: every class that it does not list."""
+
+Listener = HttpRuleSet | RouteTable
+"""What one listener of Envoy enforces."""
+FIRST_LISTENER, LAST_LISTENER = 10_000, 59_999
 
 ACTION_NONE, ACTION_ALLOW, ACTION_DENY = 0, 1, 2
 FLAG_OTHER = 1
@@ -37,6 +43,8 @@ class PolicyEntry(NamedTuple):
     action: int
     rule: RuleId
     flags: int = 0
+    l7: int = 0
+    """With ACTION_ALLOW: the number of the listener that has to see the requests; 0 = none."""
 
 
 class IpcacheEntry(NamedTuple):
@@ -55,6 +63,8 @@ class EndpointEntry(NamedTuple):
     ingress_table: TableId
     egress_table: TableId
     mac: bytes
+    scope: int = 0
+    """Number of the pod's namespace: whose consumer routes concern it."""
 
     @property
     def flags(self) -> int:
@@ -73,6 +83,17 @@ class ServiceEntry(NamedTuple):
     backend_count: int
     affinity_seconds: int
     id: int
+    routed: int = 0
+    """1: a route concerns the port; connections go to Envoy under the service's own address (``Desired.routes``)."""
+
+
+class RouteKey(NamedTuple):
+    """Key of map ``routes``; its value is a listener's number."""
+
+    service: int
+    """``ServiceEntry.id``"""
+    scope: int
+    """``EndpointEntry.scope`` of the client; 0 = clients whose namespace has no routes of its own."""
 
 
 class Backend(NamedTuple):
@@ -93,6 +114,12 @@ class Desired:
     """Backend lists by number; a list is never edited, only replaced under a new number."""
     affinity_lists: frozenset[int] = frozenset()
     """Lists whose members the kernel must be able to look up (map backend_members)."""
+    routes: Mapping[RouteKey, int] = field(default_factory=dict)
+    """Every routed service port has an entry of scope 0."""
+    listeners: Mapping[int, Listener] = field(default_factory=dict)
+    """Envoy's, by number: what ``PolicyEntry.l7`` and ``routes`` name. Also the listener's port on its address."""
+    clusters: Mapping[ClusterRef, tuple[ClusterEndpoint, ...]] = field(default_factory=dict)
+    """Backends of routes. Envoy's, not the kernel's."""
 
 
 class BackendKey(NamedTuple):
@@ -110,7 +137,7 @@ class MemberKey(NamedTuple):
     port: int
 
 
-MapName = Literal["endpoints", "ipcache", "policy", "services", "backends", "backend_members"]
+MapName = Literal["endpoints", "ipcache", "policy", "services", "backends", "backend_members", "routes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +145,8 @@ class Write:
     """Changes to one map, in any order among themselves; puts replace. Keys and values are the map's, as above:
 
     ``endpoints`` bytes → EndpointEntry, ``ipcache`` Prefix → IpcacheEntry, ``policy`` PolicyKey → PolicyEntry,
-    ``services`` ServiceKey → ServiceEntry, ``backends`` BackendKey → Backend, ``backend_members`` MemberKey → True.
+    ``services`` ServiceKey → ServiceEntry, ``backends`` BackendKey → Backend, ``backend_members`` MemberKey → True,
+    ``routes`` RouteKey → int.
     A key is never in both.
     """
 

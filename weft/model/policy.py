@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
+from weft.model.http import HttpMatch
 from weft.model.net import Prefix
 from weft.model.origin import NOWHERE, FieldPath, Origin
 
@@ -101,6 +102,8 @@ class PortMatch:
     first: int = 0
     last: int = 65535
     name: str = ""
+    http: tuple[HttpMatch, ...] | None = None
+    """TCP only. None: the whole port; else the requests that fit one of these, never empty."""
 
 
 @dataclass(frozen=True, slots=True)
