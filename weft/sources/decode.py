@@ -66,7 +66,10 @@ def decode(document: Document, namespace: str = "") -> tuple[Resource, list[Noti
 
 
 def decode_all(documents: Iterable[Document], namespace: str = "") -> tuple[list[Resource], list[Notice]]:
-    """All of them, in order. Raises ManifestErrors with what is wrong in any, or if one object is there twice."""
+    """All of them, in order. Of an object in two files the later one counts, as kubectl has it, with a notice.
+
+    Raises ManifestErrors with what is wrong in any, or if one file has an object twice.
+    """
     resources: dict[Key, Resource] = {}
     notices: list[Notice] = []
     errors: list[ManifestError] = []
@@ -77,8 +80,12 @@ def decode_all(documents: Iterable[Document], namespace: str = "") -> tuple[list
             errors += refused.errors if isinstance(refused, ManifestErrors) else (refused,)
             continue
         if twin := resources.get(resource.key):
-            problem = f"{resource.key} is there twice (first in {twin.origin.at(())})"
-            errors.append(ManifestError(resource.origin, ("metadata", "name"), problem))
+            name = ("metadata", "name")
+            if twin.origin.file == resource.origin.file:
+                problem = f"{resource.key} is there twice (first in {twin.origin.at(())})"
+                errors.append(ManifestError(resource.origin, name, problem))
+            else:
+                notices.append(Notice(resource.origin, name, f"takes the place of the one in {twin.origin.at(())}"))
         resources[resource.key] = resource
         notices += warnings
     if errors:
