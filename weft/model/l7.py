@@ -40,8 +40,8 @@ class PolicyRuleRef(NamedTuple):
 
     rule: int
     """``HttpPermission.rule`` (a ``RuleId``)."""
-    index: int
-    """Position in ``HttpRuleSet.permissions`` of that listener."""
+    position: int
+    """In ``HttpRuleSet.permissions`` of that listener, from 0."""
 
 
 class RouteRuleRef(NamedTuple):
