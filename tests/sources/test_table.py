@@ -57,6 +57,26 @@ apiVersion: cilium.io/v2
 kind: CiliumClusterwideNetworkPolicy
 metadata: {name: all}
 spec: {endpointSelector: {}, ingress: [{}]}
+---
+apiVersion: gateway.networking.k8s.io/v1beta1
+kind: HTTPRoute
+metadata: {name: canary}
+spec:
+  parentRefs: [{group: "", kind: Service, name: web}]
+  hostnames: [web.example, "*.web.example"]
+  rules: [{backendRefs: [{name: web, port: 80}]}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: {name: calls, namespace: shop}
+spec: {parentRefs: [{group: "", kind: Service, name: web}]}
+---
+apiVersion: gateway.networking.k8s.io/v1beta1
+kind: ReferenceGrant
+metadata: {name: from-shop}
+spec:
+  from: [{group: gateway.networking.k8s.io, kind: GRPCRoute, namespace: shop}]
+  to: [{group: "", kind: Service}]
 """
 LATER = NOW + timedelta(minutes=5, seconds=3)
 GOLDEN = Path(__file__).parent.parent / "golden/get.txt"

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from weft.model.objects import EndpointSlice, Namespace, NamespacedName, NodeConfig, Service, Workload
 from weft.model.policy import PolicyRef, PolicySpec
+from weft.model.route import RouteRef
+from weft.model.routespec import GrantSpec, RouteSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,3 +19,5 @@ class World:
     services: Mapping[NamespacedName, Service] = field(default_factory=dict)
     slices: Mapping[NamespacedName, EndpointSlice] = field(default_factory=dict)
     policies: Mapping[PolicyRef, tuple[PolicySpec, ...]] = field(default_factory=dict)
+    routes: Mapping[RouteRef, RouteSpec] = field(default_factory=dict)
+    grants: Mapping[NamespacedName, GrantSpec] = field(default_factory=dict)

@@ -69,6 +69,8 @@ class Check:
                 self._range(type_.ge, type_.le, value, "", path)
             case inspect.StrType() if len(value) < (type_.min_length or 0):
                 self.error(path, "must not be empty")
+            case inspect.StrType() if type_.max_length is not None and len(value) > type_.max_length:
+                self.error(path, f"longer than {type_.max_length} characters")
             case inspect.LiteralType() if value not in type_.values:
                 names = [str(known) for known in type_.values if known != ""]
                 self.error(path, f"unknown value {value!r}", nearest(str(value), names))

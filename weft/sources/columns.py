@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -140,8 +141,15 @@ def _valid(stored: Stored, now: datetime) -> str:
     return "True"
 
 
+def _hostnames(stored: Stored, now: datetime) -> str:
+    """As kubectl prints a printer column whose JSONPath finds a list."""
+    hosts = stored.obj.spec.hostnames
+    return json.dumps(hosts, separators=(",", ":")) if hosts else ""
+
+
 _NAME, _AGE = Column("NAME", _name), Column("AGE", _age)
 _POLICY = (_NAME, _AGE, Column("VALID", _valid))
+_ROUTE = (_NAME, Column("HOSTNAMES", _hostnames), _AGE)
 
 COLUMNS: Mapping[str, tuple[Column, ...]] = {
     registry.NAMESPACE: (_NAME, Column("STATUS", _phase), _AGE),
@@ -186,4 +194,7 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
     ),
     registry.CNP: _POLICY,
     registry.CCNP: _POLICY,
+    registry.HTTP_ROUTE: _ROUTE,
+    registry.GRPC_ROUTE: _ROUTE,
+    registry.REFERENCE_GRANT: (_NAME, _AGE),
 }

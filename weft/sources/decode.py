@@ -51,7 +51,7 @@ def decode(document: Document, namespace: str = "") -> tuple[Resource, list[Noti
     home = _check_metadata(info, obj.metadata, namespace, found)
     info.rules(obj, found)
     found.finish()
-    raw = {**raw, "metadata": _metadata(raw["metadata"], home)}
+    raw = {**raw, "apiVersion": info.api_version, "metadata": _metadata(raw["metadata"], home)}
     resource = Resource(
         info.api_version,
         info.kind,
@@ -118,8 +118,9 @@ def _kind(document: Document, found: Check) -> KindInfo:
         raise ManifestError(document.origin, ("kind",), f"{kind} is not supported", UNSUPPORTED[kind])
     if info is None:
         raise ManifestError(document.origin, ("kind",), f"unknown kind {kind!r}", nearest(kind, KINDS))
-    if info.api_version != version:
-        remedy = f"expected {info.api_version}"
+    known = (info.api_version, *info.older)
+    if version not in known:
+        remedy = f"expected {' or '.join(known)}"
         raise ManifestError(document.origin, ("apiVersion",), f"unknown apiVersion {version!r} of {kind}", remedy)
     return info
 

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from weft.model.kinds import apps, cilium, core, discovery, networking, service
+from weft.model.kinds import apps, cilium, core, discovery, gateway, networking, service
 from weft.sources.check import Check, nearest
 from weft.sources.rules import deployments, names, pods, services
+from weft.sources.rules import gateway as gateway_rules
 
 
 def _no_rules(obj: Any, found: Check) -> None:
@@ -28,6 +29,8 @@ class KindInfo:
     name_rule: Callable[[str], str] = names.subdomain
     null_is_absent: bool = True
     """A null field counts as left out, as Kubernetes' own types have it; for policies the shape decides."""
+    older: tuple[str, ...] = ()
+    """Versions of the same shape that are accepted too, and stored as ``api_version``."""
 
     @property
     def singular(self) -> str:
@@ -52,8 +55,11 @@ NAMESPACE, POD, SERVICE, DEPLOYMENT = "Namespace", "Pod", "Service", "Deployment
 ENDPOINT_SLICE, NETWORK_POLICY = "EndpointSlice", "NetworkPolicy"
 CNP, CCNP = "CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy"
 POLICIES = (NETWORK_POLICY, CNP, CCNP)
+HTTP_ROUTE, GRPC_ROUTE, REFERENCE_GRANT = "HTTPRoute", "GRPCRoute", "ReferenceGrant"
+ROUTES = (HTTP_ROUTE, GRPC_ROUTE)
 
 _CILIUM = "cilium.io/v2"
+_GATEWAY = f"{gateway.GROUP}/v1"
 KINDS = {
     info.kind: info
     for info in (
@@ -95,6 +101,25 @@ KINDS = {
             namespaced=False,
             null_is_absent=False,
         ),
+        KindInfo(
+            _GATEWAY,
+            HTTP_ROUTE,
+            "httproutes",
+            (),
+            gateway.HTTPRoute,
+            gateway_rules.check_http,
+            older=(f"{gateway.GROUP}/v1beta1",),
+        ),
+        KindInfo(_GATEWAY, GRPC_ROUTE, "grpcroutes", (), gateway.GRPCRoute, gateway_rules.check_grpc),
+        KindInfo(
+            _GATEWAY,
+            REFERENCE_GRANT,
+            "referencegrants",
+            ("refgrant",),
+            gateway.ReferenceGrant,
+            gateway_rules.check_grant,
+            older=(f"{gateway.GROUP}/v1beta1",),
+        ),
     )
 }
 
@@ -108,10 +133,12 @@ UNSUPPORTED = {
     "DaemonSet": "use a Deployment; there is one node",
     "Job": "use a Pod with restartPolicy OnFailure or Never",
     "CronJob": "use a systemd timer and `weft run`",
-    "Ingress": "layer 7 comes with a later weft",
-    "Gateway": "layer 7 comes with a later weft",
-    "HTTPRoute": "layer 7 comes with a later weft",
-    "GRPCRoute": "layer 7 comes with a later weft",
+    "Ingress": "weft routes between pods; use an HTTPRoute with a Service as parent",
+    "Gateway": "weft routes between pods; give routes a Service as parent",
+    "GatewayClass": "weft routes between pods; give routes a Service as parent",
+    "TCPRoute": "use an HTTPRoute or a GRPCRoute",
+    "TLSRoute": "use an HTTPRoute or a GRPCRoute",
+    "UDPRoute": "use an HTTPRoute or a GRPCRoute",
     "Role": "weft has no API users to authorise",
     "ClusterRole": "weft has no API users to authorise",
     "RoleBinding": "weft has no API users to authorise",

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from weft.model.kinds.core import Pod
@@ -24,8 +25,11 @@ from weft.model.objects import (
 )
 from weft.model.origin import ManifestError
 from weft.model.policy import PolicyRef, PolicySpec
+from weft.model.route import RouteRef
+from weft.model.routespec import RouteSpec
 from weft.model.world import World
 from weft.policy.translate import translate
+from weft.routes.translate import grant, grpc_route, http_route
 from weft.sources import registry
 from weft.sources.admission import addresses_of
 from weft.sources.errors import ManifestErrors
@@ -41,8 +45,12 @@ _FIELDS = {
     registry.SERVICE: "services",
     registry.ENDPOINT_SLICE: "slices",
     **dict.fromkeys(registry.POLICIES, "policies"),
+    **dict.fromkeys(registry.ROUTES, "routes"),
+    registry.REFERENCE_GRANT: "grants",
 }
 """The field of World that objects of a kind live in; Deployments have none."""
+_WITH_STATUS = (registry.HTTP_ROUTE, registry.GRPC_ROUTE)
+"""Kinds whose status weft writes and does not read: a change of it alone is none of their value."""
 
 
 def build_world(node: NodeConfig, objects: Iterable[Stored], local: Locals) -> World:
@@ -52,10 +60,10 @@ def build_world(node: NodeConfig, objects: Iterable[Stored], local: Locals) -> W
 
 def updated(world: World, changes: Iterable[Change], local: Locals) -> World:
     """``world`` after ``changes``. Raises ManifestErrors with every policy that cannot be translated."""
-    fields: dict[str, dict[Any, Any]] = {}
+    fields: dict[str, Any] = {}
     errors: list[ManifestError] = []
     for change in changes:
-        if (name := _FIELDS.get(change.key.kind)) is None:
+        if (name := _FIELDS.get(change.key.kind)) is None or _only_status(change):
             continue
         mapping = fields.setdefault(name, dict(getattr(world, name)))
         if change.new is None:
@@ -67,17 +75,19 @@ def updated(world: World, changes: Iterable[Change], local: Locals) -> World:
             errors.append(error)
     if errors:
         raise ManifestErrors(errors)
-    return _replaced(world, fields) if fields else world
+    return replace(world, **fields) if fields else world
 
 
-def _replaced(world: World, fields: Mapping[str, Any]) -> World:
-    names = ("namespaces", "workloads", "services", "slices", "policies")
-    return World(world.node, *(fields.get(name, getattr(world, name)) for name in names))
+def _only_status(change: Change) -> bool:
+    old, new = change.old, change.new
+    return change.key.kind in _WITH_STATUS and bool(old and new and old.resource is new.resource)
 
 
-def _world_key(key: Key) -> str | NamespacedName | PolicyRef:
+def _world_key(key: Key) -> str | NamespacedName | PolicyRef | RouteRef:
     if key.kind == registry.NAMESPACE:
         return key.name
+    if key.kind in registry.ROUTES:
+        return RouteRef(*key)
     return policy_ref(key) if key.kind in registry.POLICIES else key.namespaced
 
 
@@ -91,6 +101,10 @@ def _value(stored: Stored, node: NodeConfig, local: Locals) -> Any:
             return service(stored)
         case registry.ENDPOINT_SLICE:
             return endpoint_slice(stored)
+        case registry.HTTP_ROUTE | registry.GRPC_ROUTE:
+            return route(stored)
+        case registry.REFERENCE_GRANT:
+            return grant(stored.obj)
         case _:
             return policy(stored.resource, node.cluster)
 
@@ -102,6 +116,12 @@ def policy_ref(key: Key) -> PolicyRef:
 def policy(resource: Resource, cluster: str = "default") -> tuple[PolicySpec, ...]:
     """Raises ManifestError with file, line and field."""
     return translate(resource.obj, resource.origin, resource.namespace, cluster)
+
+
+def route(stored: Stored) -> RouteSpec:
+    make = http_route if stored.key.kind == registry.HTTP_ROUTE else grpc_route
+    created = int(stored.created.timestamp())
+    return make(stored.obj, stored.key.namespace, created, stored.resource.origin)
 
 
 def namespace(stored: Stored) -> Namespace:
