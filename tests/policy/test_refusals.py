@@ -12,6 +12,7 @@ CNP = HEADER + "spec:\n  endpointSelector: {}\n"
 INGRESS = CNP + "  ingress:\n  - "
 EGRESS = CNP + "  egress:\n  - "
 PORT = INGRESS + "toPorts:\n    - ports:\n      - "
+HTTP = PORT + "{port: '80', protocol: TCP}\n      rules: {http: ["
 NP = KUBERNETES + "spec:\n  podSelector: {}\n  ingress:\n  - "
 
 REFUSED = {
@@ -46,9 +47,33 @@ REFUSED = {
     "empty peer": (NP + "from: [{}]", "spec.ingress[0].from[0]: an empty peer; expected podSelector"),
     "toServices without a service": (EGRESS + "toServices: [{}]", "exactly one of k8sService and k8sServiceSelector"),
     # what later versions bring
-    "http": (PORT + "{port: '80'}\n      rules: {http: [{path: /}]}", "p.yaml:10: spec.ingress[0].toPorts[0].rules: this version of weft does not enforce layer-7 rules (http) yet"),
+    "kafka": (PORT + "{port: '80'}\n      rules: {kafka: []}", "p.yaml:10: spec.ingress[0].toPorts[0].rules.kafka: this version of weft does not enforce layer-7 rules (kafka) yet"),
     "dns": (PORT + "{port: '53'}\n      rules: {dns: [{matchPattern: '*'}]}", "layer-7 rules (dns) yet"),
-    "rules without content": (PORT + "{port: '53'}\n      rules: {}", "layer-7 rules yet"),
+    "l7": (PORT + "{port: '53'}\n      rules: {l7proto: r2d2, l7: [{}]}", "layer-7 rules (l7proto) yet"),
+    # http
+    "unknown rules": (PORT + "{port: '53'}\n      rules: {htpt: []}", 'toPorts[0].rules.htpt: unknown field; did you mean "http"?'),
+    "http over UDP": (HTTP.replace("TCP", "UDP") + "{}]}", "p.yaml:9: spec.ingress[0].toPorts[0].ports[0].protocol: http rules can only apply to TCP (not UDP); write protocol: TCP"),
+    "http over any protocol": (HTTP.replace(", protocol: TCP", "") + "{}]}", "http rules can only apply to TCP (not ANY)"),
+    "http on every port": (HTTP.replace("'80'", "'0'") + "{}]}", "ports[0].port: http rules and every port of a protocol"),
+    "http of a deny rule": (HTTP.replace("ingress", "ingressDeny") + "{}]}", "toPorts[0].rules: a deny rule cannot look into requests"),
+    "no http of a deny rule": (HTTP.replace("ingress", "ingressDeny") + "]}", "toPorts[0].rules: a deny rule cannot look into requests"),
+    "unknown field of http": (HTTP + "{pth: /}]}", 'rules.http[0].pth: unknown field; did you mean "path"?'),
+    "path": (HTTP + "{}, {path: '/a(b'}]}", "p.yaml:10: spec.ingress[0].toPorts[0].rules.http[1].path: not a regular expression: missing ) at character 3: /a⟪(b⟫"),
+    "path with a lookahead": (HTTP + "{path: '/(?!admin).*'}]}", "invalid perl operator at character 2: /⟪(?!admin).*⟫; RE2 has no lookahead"),
+    "path with a backreference": (HTTP + "{path: '/(a)\\1'}]}", "invalid escape sequence at character 5: /(a)⟪\\1⟫; RE2 has no backreferences"),
+    "method": (HTTP + "{method: 'GET|*'}]}", "http[0].method: not a regular expression: no argument for repetition operator at character 5: GET|⟪*⟫"),
+    "host": (HTTP + "{host: '[a-'}]}", "http[0].host: not a regular expression: missing ] at character 1: ⟪[a-⟫"),
+    "long path": (HTTP + "{path: " + "a" * 4097 + "}]}", "http[0].path: an expression of 4097 characters; at most 4096 bytes"),
+    "header without a space": (HTTP + "{headers: ['X-A:b']}]}", 'http[0].headers[0]: "X-A:b" names a header with a colon in it; write a space after the colon'),
+    "header's name": (HTTP + "{headers: ['Xä: b']}]}", '"Xä" is not the name of a header'),
+    "header :path": (HTTP + "{headers: [':path /']}]}", "headers[0]: :path is no header that a rule can ask for; use path"),
+    "header with two spaces": (HTTP + "{headers: ['X-A:  b']}]}", "' b' is the value of no header"),
+    "header's empty value": (HTTP + "{headers: ['X-A: ']}]}", "'' is the value of no header"),
+    "header match without a name": (HTTP + "{headerMatches: [{value: a}]}]}", 'headerMatches[0]: field "name" is missing'),
+    "mismatch": (HTTP + "{headerMatches: [{name: a, mismatch: Log}]}]}", 'headerMatches[0].mismatch: unknown mismatch action "Log"; did you mean "LOG"?'),
+    "mismatch without a value": (HTTP + "{headerMatches: [{name: a, mismatch: REPLACE}]}]}", "headerMatches[0]: mismatch: REPLACE without a value"),
+    "secret": (HTTP + "{headerMatches: [{name: a, secret: {name: b}}]}]}", "headerMatches[0].secret: this version of weft does not enforce header values from Secrets yet"),
+    "five mismatches": (HTTP + "{headerMatches: [" + ", ".join(f"{{name: x{n}, mismatch: LOG}}" for n in range(5)) + "]}]}", "http[0].headerMatches: 5 headers with a mismatch action in one rule, at most 4 are possible"),
     "toFQDNs": (EGRESS + "toFQDNs: [{matchName: a.example}]", "DNS names as peers yet"),
     "authentication": (INGRESS + "fromEndpoints: [{}]\n    authentication: {mode: required}", "spec.ingress[0].authentication: this version of weft does not enforce mutual authentication yet"),
     "authentication inside toPorts": (PORT + "{port: '80'}\n      authentication: {mode: required}", "toPorts[0].authentication: authentication belongs to the rule, beside fromEndpoints"),

@@ -22,6 +22,10 @@ class Mismatch(Enum):
     REPLACE = "REPLACE"
 
 
+MAX_MISMATCH_ACTIONS = 4
+"""Of one HttpMatch: Envoy is told each combination of those that fit and those that do not."""
+
+
 class HeaderMatch(NamedTuple):
     name: str
     """Lower case."""
@@ -61,4 +65,5 @@ class HttpRuleSet:
     egress: bool
     """Of the client's egress policies, else of the server's ingress policies."""
     permissions: tuple[HttpPermission, ...]
-    """Sorted and without duplicates."""
+    """In the order of precedence (``weft.policy.decide.rule_order``, then as written), without duplicates: the first
+    that fits is credited."""

@@ -2,8 +2,9 @@
 
 policies ─► universe of selectors ─┬─► partition of identities ─► classes ─► endpoints, ipcache
                                    └─► nested CIDRs and traits ──┘    │
-policies ─► subjects (which pods share which tables) ─────────────► tables
-services, pods, slices ─► services, backends
+policies ─► subjects (which pods share which tables) ─────────────► tables, listeners
+services, pods, slices ─┬─────────────────────────► services, backends
+routes, grants ─────────┴─► routes, listeners, clusters
 """
 
 from __future__ import annotations
@@ -16,18 +17,23 @@ from weft.model.identity import Identity
 from weft.model.net import ClassId, IdentityId, Prefix, RuleId, TableId
 from weft.model.objects import NamespacedName, Workload
 from weft.model.policy import PeerPortSelector, Rule, Selector
+from weft.model.route import RouteRef
 from weft.model.world import World
 from weft.plan.addresses import OtherAddresses, PodAddresses
 from weft.plan.classes import Classes
 from weft.plan.diff import changes
 from weft.plan.identities import Identities
-from weft.plan.numbering import SPACES, Numbering, NumberSpace
+from weft.plan.listeners import Listeners
+from weft.plan.numbering import RANGES, SPACES, Numbering, NumberSpace
 from weft.plan.policies import Policies
+from weft.plan.routes import Routes
+from weft.plan.scopes import Scopes
 from weft.plan.services import Services
 from weft.plan.subjects import Subjects
 from weft.plan.traits import Traits
 from weft.policy.classes import Partition
 from weft.policy.tables import ClassContent, Table
+from weft.routes.book import RouteOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,8 @@ class Compiled:
     """Every identity in use, and all reserved ones."""
     classes: Mapping[ClassId, frozenset[Selector | PeerPortSelector]] = field(default_factory=dict)
     """What a class number means: the selectors in force that match its members."""
+    outcomes: Mapping[RouteRef, RouteOutcome] = field(default_factory=dict)
+    """How each route of the world fared: what its status says."""
     numbering: Numbering = field(default_factory=Numbering)
     """Keep it: hand it to the next compile, and store ``to_json()`` across restarts."""
 
@@ -64,10 +72,12 @@ class Compiler:
         self._peers = Partition()
         self._traits = Traits()
         self._classes = Classes(spaces["class"])
-        self._subjects = Subjects(spaces["table"], self._traits.peer_ports)
+        self._listeners = Listeners(spaces["listener"])
+        self._subjects = Subjects(spaces["table"], self._traits.peer_ports, self._listeners)
         self._pods = PodAddresses(self._identities, self._peers, self._traits, self._classes)
         self._others = OtherAddresses(self._peers, self._traits, self._classes)
         self._services = Services(spaces["backends"], spaces["service"])
+        self._routes = Routes(self._listeners, Scopes(spaces["scope"], {}))
         self._tables: Mapping[TableId, Table] = {}
         self._meanings: dict[ClassId, frozenset[Selector | PeerPortSelector]] = {CLASS_OTHER: frozenset()}
         self._endpoints: Mapping[bytes, EndpointEntry] = {}
@@ -76,7 +86,7 @@ class Compiler:
     def compile(self, world: World) -> Compiled:
         scope = (world.node.cluster, world.node.trust_domain)
         if scope != self._scope:  # part of every pod's identity, so nothing that was computed holds
-            self._spaces = {name: NumberSpace(self._numbering.spaces.get(name, {})) for name in SPACES}
+            self._spaces = {name: NumberSpace(self._numbering.spaces.get(name, {}), RANGES[name]) for name in SPACES}
             self._scope = scope
             self._begin()
         changed_pods = changes(self._workloads, world.workloads)
@@ -94,7 +104,8 @@ class Compiler:
         if pods.remote or others:
             self._ipcache = {**self._others.entries, **self._pods.remote}
         self._update_tables()
-        self._services.update(world, changed_pods)
+        stale = self._services.update(world, changed_pods, self._routes.attach(world))
+        self._routes.update(self._services, stale)
         self._numbering = Numbering({name: space.settle() for name, space in self._spaces.items()})
         return Compiled(
             Desired(
@@ -104,10 +115,14 @@ class Compiler:
                 self._services.services,
                 self._services.backends,
                 self._services.affinity_lists,
+                self._routes.routes,
+                self._listeners.listeners,
+                self._routes.clusters,
             ),
             self._policies.rules,
             self._identities.identities,
             self._meanings,
+            self._routes.outcomes,
             self._numbering,
         )
 
@@ -131,7 +146,9 @@ class Compiler:
         if not listed and lost.isdisjoint(before.groups):
             return before
         kept = {class_: group for class_, group in before.groups.items() if class_ not in lost}
-        return Table(number, {**kept, **listed})
+        table = Table(number, {**kept, **listed})
+        self._subjects.forget(number, (compiler.default_group, *table.groups.values()))
+        return table
 
     def _meaning(self, content: ClassContent) -> frozenset[Selector | PeerPortSelector]:
         universe, ports = self._policies.universe, self._traits.peer_ports

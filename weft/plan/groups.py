@@ -27,24 +27,33 @@ def fares(table: Table, class_: ClassId) -> Group:
     default = rest.get(DEFAULT, NONE)
     if default.flags & FLAG_OTHER:
         return {slot: entry for slot, entry in rest.items() if slot != DEFAULT}
-    return {BASE: PolicyEntry(default.action, default.rule)}
+    return {BASE: default._replace(flags=0)}
 
 
 def is_below(one: Group, other: Group) -> bool:
-    """Whether ``other`` allows all that ``one`` allows."""
+    """Whether ``other`` allows all that ``one`` allows.
+
+    Through a listener less is allowed than without; of what two listeners allow nothing is known.
+    """
     if one is other or one == other:
         return True
-    return all(not _allows(mine) or _allows(theirs) for _, mine, theirs in _everywhere(one, other))
+    return all(
+        not _allows(mine) or (_allows(theirs) and theirs.l7 in (0, mine.l7))
+        for _, mine, theirs in _everywhere(one, other)
+    )
 
 
 def meet(old: Group, new: Group) -> Group:
-    """Allows what both allow; elsewhere the one that refuses gives the reason, the old one first."""
+    """Allows what both allow; elsewhere the one that refuses gives the reason, the old one first.
+
+    What only one of them sends through a listener goes through it; what they send through two is refused.
+    """
     if old is new or old == new:
         return new
     verdicts: dict[PolicyEntry, int] = {}
 
     def verdict(mine: PolicyEntry, theirs: PolicyEntry) -> int:
-        return verdicts.setdefault(mine if not _allows(mine) else theirs, len(verdicts))
+        return verdicts.setdefault(_both(mine, theirs), len(verdicts))
 
     base = verdict(old.get(BASE, NONE), new.get(BASE, NONE))
     found: dict[Slot, int] = {BASE: base}
@@ -58,6 +67,14 @@ def meet(old: Group, new: Group) -> Group:
             found[Slot(protocol, port, PROTOCOL_BITS + bits)] = here
     entries = list(verdicts)
     return {slot: entries[here] for slot, here in found.items()}
+
+
+def _both(mine: PolicyEntry, theirs: PolicyEntry) -> PolicyEntry:
+    if not _allows(mine) or not _allows(theirs):
+        return mine if not _allows(mine) else theirs
+    if mine.l7 and theirs.l7 and mine.l7 != theirs.l7:
+        return NONE
+    return mine if mine.l7 else theirs
 
 
 def _allows(entry: PolicyEntry) -> bool:

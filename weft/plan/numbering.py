@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
-SpaceName = Literal["identity", "class", "table", "rule", "backends", "service"]
+from weft.model.desired import FIRST_LISTENER, LAST_LISTENER
+
+SpaceName = Literal["identity", "class", "table", "rule", "backends", "service", "scope", "listener"]
 SPACES: tuple[SpaceName, ...] = get_args(SpaceName)
 
 FIRST, LAST = 1 << 16, (1 << 32) - 1
 """Below are the numbers that mean something by themselves: reserved identities, TABLE_OPEN, CLASS_OTHER, no rule."""
+
+
+class Range(NamedTuple):
+    """The numbers that a space may give, both ends included."""
+
+    first: int = FIRST
+    last: int = LAST
+
+
+RANGES: Mapping[SpaceName, Range] = {
+    name: Range(FIRST_LISTENER, LAST_LISTENER) if name == "listener" else Range() for name in SPACES
+}
+"""A listener's number is also its port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +33,8 @@ class Numbering:
     """Which content (by digest) has which number, for each space. Replaced whole, never edited.
 
     A number is the digest's first 32 bits, or the next free one after it. Only those that had to step aside are worth
-    remembering (``to_json``): every other number can be computed again.
+    remembering (``to_json``): every other number can be computed again. Listeners are remembered whole: Envoy outlives
+    the agent, so what a number means to it must be known before the first world is.
     """
 
     spaces: Mapping[SpaceName, Mapping[bytes, int]] = field(default_factory=dict)
@@ -26,7 +42,11 @@ class Numbering:
     def to_json(self) -> dict[str, dict[str, int]]:
         """``{"class": {"<digest hex>": 17}}``: only what a restart could not compute. Usually ``{}``."""
         displaced = {
-            name: {digest.hex(): number for digest, number in numbers.items() if number != preferred(digest)}
+            name: {
+                digest.hex(): number
+                for digest, number in numbers.items()
+                if name == "listener" or number != preferred(digest, RANGES[name])
+            }
             for name, numbers in self.spaces.items()
         }
         return {name: numbers for name, numbers in displaced.items() if numbers}
@@ -36,17 +56,23 @@ class Numbering:
         """Raises ValueError for anything that ``to_json`` did not write; a caller may then start with none."""
         if unknown := value.keys() - set(SPACES):
             raise ValueError(f"numbering: unknown spaces {sorted(unknown)}; expected some of {', '.join(SPACES)}")
-        for name, numbers in value.items():
-            outside = [n for n in numbers.values() if not (isinstance(n, int) and FIRST <= n <= LAST)]
+        for name, (first, last) in RANGES.items():
+            numbers = value.get(name, {})
+            outside = [n for n in numbers.values() if not (isinstance(n, int) and first <= n <= last)]
             if outside or len(set(numbers.values())) < len(numbers):
-                raise ValueError(f"numbering: {name} needs different numbers {FIRST}..{LAST}, got {outside or numbers}")
+                raise ValueError(f"numbering: {name} needs different numbers {first}..{last}, got {outside or numbers}")
         return cls({s: {bytes.fromhex(d): n for d, n in value[s].items()} for s in SPACES if s in value})
 
 
-def preferred(digest: bytes) -> int:
+ALL = Range()
+
+
+def preferred(digest: bytes, allowed: Range = ALL) -> int:
     """The number that a content has when nobody else does."""
     number = int.from_bytes(digest[:4], "big")
-    return number if number >= FIRST else number + FIRST
+    if allowed == ALL:
+        return number if number >= FIRST else number + FIRST
+    return allowed.first + number % (allowed.last - allowed.first + 1)
 
 
 class NumberSpace:
@@ -56,7 +82,8 @@ class NumberSpace:
     meaning from one plan to the next.
     """
 
-    def __init__(self, known: Mapping[bytes, int]) -> None:
+    def __init__(self, known: Mapping[bytes, int], allowed: Range = ALL) -> None:
+        self._allowed = allowed
         self._numbers: dict[bytes, int] = {}
         self._leaving = dict(known)
         self._taken = set(known.values())
@@ -64,10 +91,13 @@ class NumberSpace:
         self._changed = True
 
     def assign(self, digest: bytes) -> int:
-        """The number of this content. Assign several new ones in the order of their digests."""
+        """The number of this content. Assign several new ones in the order of their digests.
+
+        Raises OverflowError when every number of the space is taken.
+        """
         number = self._numbers.get(digest)
         if number is None:
-            number = self._leaving.pop(digest, None) or self._free(preferred(digest))
+            number = self._leaving.pop(digest, None) or self._free(preferred(digest, self._allowed))
             self._numbers[digest] = number
             self._taken.add(number)
             self._changed = True
@@ -90,6 +120,9 @@ class NumberSpace:
         return self._settled
 
     def _free(self, number: int) -> int:
+        first, last = self._allowed
+        if len(self._taken) > last - first:
+            raise OverflowError(f"all {last - first + 1} numbers from {first} to {last} are taken")
         while number in self._taken:
-            number = number + 1 if number < LAST else FIRST
+            number = number + 1 if number < last else first
         return number

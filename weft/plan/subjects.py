@@ -10,11 +10,12 @@ from weft.model.net import TableId
 from weft.model.objects import NamedPort
 from weft.model.policy import Direction, PeerPortSelector
 from weft.plan.identities import Identities, Moves
+from weft.plan.listeners import Listeners
 from weft.plan.numbering import NumberSpace
 from weft.plan.policies import Policies
 from weft.policy.classes import Content, Partition
 from weft.policy.digests import SelectorKey
-from weft.policy.tables import TableCompiler, TableContent
+from weft.policy.tables import Group, TableCompiler, TableContent
 
 Ports = tuple[NamedPort, ...]
 
@@ -30,9 +31,12 @@ class Subjects:
     ``compilers``: every table in use, by number.
     """
 
-    def __init__(self, numbers: NumberSpace, peer_ports: Mapping[SelectorKey, PeerPortSelector]) -> None:
+    def __init__(
+        self, numbers: NumberSpace, peer_ports: Mapping[SelectorKey, PeerPortSelector], listeners: Listeners
+    ) -> None:
         self._numbers = numbers
         self._peer_ports = peer_ports
+        self._listeners = listeners
         self._policies: Policies | None = None
         self._partition = Partition()
         self._known: dict[tuple[Content, Ports], Tables] = {}
@@ -56,7 +60,7 @@ class Subjects:
         for digest, content in digests.items():
             number = TableId(numbers[digest])
             if number not in self.compilers:
-                self.compilers[number] = TableCompiler(content, self._peer_ports)
+                self.compilers[number] = TableCompiler(content, self._peer_ports, self._listeners.number)
                 self._digests[number] = digest
         for key, pair in missing.items():
             found = (TABLE_OPEN if each.is_open else TableId(numbers[each.digest]) for each in pair)
@@ -67,10 +71,16 @@ class Subjects:
         """Forget the tables that no pod has."""
         unused = self.compilers.keys() - used
         for number in unused:
+            self.forget(number)
             del self.compilers[number]
             self._numbers.release(self._digests.pop(number))
         if unused:
             self._known = {key: pair for key, pair in self._known.items() if unused.isdisjoint(pair)}
+
+    def forget(self, table: TableId, used: Iterable[Group] = ()) -> None:
+        """What was computed for the table and is not among the groups in ``used``."""
+        for listener in self.compilers[table].forget(used):
+            self._listeners.release(listener)
 
     def _contents(self, subject: Content, ports: Ports) -> tuple[TableContent, TableContent]:
         assert self._policies is not None

@@ -1,7 +1,8 @@
 """CiliumNetworkPolicy and CiliumClusterwideNetworkPolicy → PolicySpec.
 
-Semantics are Cilium's: its documentation ("Layer 3/4 Policies", "Deny Policies", "Using Kubernetes Constructs in
-Policy") and the comments of its API types. What an empty list means there is easy to get wrong, so here it is whole:
+Semantics are Cilium's: its documentation ("Layer 3/4 Policies", "Layer 7 Policies", "Deny Policies", "Using Kubernetes
+Constructs in Policy") and the comments of its API types. What an empty list means there is easy to get wrong, so here
+it is whole:
 
 =============================  =======================================================================================
 ``ingress`` absent or ``[]``   no rules; the direction is not default-deny
@@ -11,6 +12,8 @@ peer list)
 ``fromEndpoints: [{}]``        every pod of the policy's namespace (CNP), every pod (CCNP); never the world
 no peer list, with ``toPorts`` every peer
 ``toPorts: []``, ``[{}]``      refused here: to Cilium the one means every port and the other none
+``rules: {}``, ``http: []``    the whole port
+``http: [{}]``                 every HTTP request, and nothing that is not HTTP
 =============================  =======================================================================================
 """
 
@@ -146,7 +149,7 @@ def _rule(written: IngressRule | EgressRule, kind: Kind, index: int, scope: Scop
     if action is Action.DENY and not _has_content(written):
         everybody = "fromEntities: [all]" if direction is Direction.INGRESS else "toEntities: [all]"
         raise spot.error("an empty deny rule denies nothing", f"write {everybody} to deny everything")
-    ports, port_paths = ports_of(written, spot)
+    ports, port_paths = ports_of(written, spot, action)
     peers, peer_paths = peers_of(written, scope, spot, with_ports=ports is not None)
     return Rule(scope.ref, direction, action, index, peers, ports, spot.origin, spot.path, peer_paths, port_paths)
 

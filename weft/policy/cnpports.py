@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from msgspec import UNSET
 
 from weft.model.kinds.cilium import EgressRule, IngressRule, PortRule
 from weft.model.origin import FieldPath
-from weft.model.policy import PortMatch
+from weft.model.policy import Action, PortMatch
+from weft.policy.cnphttp import http_of
 from weft.policy.later import refuse_later
 from weft.policy.portsyntax import cilium_port, icmp_type
 from weft.policy.spot import Spot
@@ -14,19 +17,19 @@ from weft.policy.spot import Spot
 Ports = tuple[tuple[PortMatch, ...] | None, tuple[FieldPath, ...]]
 
 
-def ports_of(written: IngressRule | EgressRule, spot: Spot) -> Ports:
+def ports_of(written: IngressRule | EgressRule, spot: Spot, action: Action) -> Ports:
     """The rule's ports and where each was written; None = every protocol and port."""
     if written.to_ports is UNSET and written.icmps is UNSET:
         return None, ()
     if written.to_ports is not UNSET and written.icmps is not UNSET:
         raise spot.at("icmps").error("icmps and toPorts in one rule", "give each a rule of its own, as Cilium asks")
     found: dict[PortMatch, FieldPath] = {}
-    for match, path in (*_to_ports(written, spot), *_icmps(written, spot)):
+    for match, path in (*_to_ports(written, spot, action), *_icmps(written, spot)):
         found.setdefault(match, path)
     return tuple(found), tuple(found.values())
 
 
-def _to_ports(written: IngressRule | EgressRule, spot: Spot) -> list[tuple[PortMatch, FieldPath]]:
+def _to_ports(written: IngressRule | EgressRule, spot: Spot, action: Action) -> list[tuple[PortMatch, FieldPath]]:
     if written.to_ports is UNSET:
         return []
     _not_empty(written.to_ports, spot.at("toPorts"))
@@ -36,9 +39,10 @@ def _to_ports(written: IngressRule | EgressRule, spot: Spot) -> list[tuple[PortM
         _refuse_later_ports(rule, here)
         ports = () if rule.ports is UNSET else rule.ports
         _not_empty(ports, here if rule.ports is UNSET else here.at("ports"))
+        http = http_of(rule, here, action)
         for position, port in enumerate(ports):
             at = here.at("ports", position)
-            found += [(match, at.path) for match in cilium_port(port, at)]
+            found += [(replace(match, http=http), at.path) for match in cilium_port(port, at)]
     return found
 
 

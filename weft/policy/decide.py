@@ -6,12 +6,15 @@ A connection is decided twice: by the sender's egress policies, then by the rece
 direction, of the rules of all policies that select the pod:
 
 1. a deny rule that matches refuses, whatever else allows (POLICY_DENY);
-2. else an allow rule that matches allows;
+2. else an allow rule that matches allows. If all that match ask for HTTP requests (``PortMatch.http``), only the
+   requests that fit one of their alternatives pass, isolated or not; a rule without http allows the whole port;
 3. else the pod is isolated in that direction when some policy that selects it says so (``default_deny``), and the
    connection is refused (POLICY_DENIED); a pod that no policy isolates accepts everything.
 
 Of several rules that match, the first in ``rule_order`` is credited. Sources: Kubernetes' NetworkPolicy API reference
-("the union"), Cilium's "Policy Enforcement Modes" and "Deny Policies" (deny takes precedence, per direction).
+("the union"), Cilium's "Policy Enforcement Modes" and "Deny Policies" (deny takes precedence, per direction), "Layer 7
+Policies" ("the layer 7 portions of the latter rule will have no effect") and "Using enableDefaultDeny" (which "does
+not apply to layer-7 policy").
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from weft.model.http import HttpMatch
 from weft.model.net import TCP
 from weft.model.policy import Action, Direction, PolicySpec, Rule
 from weft.model.verdicts import Verdict
@@ -35,6 +39,8 @@ class Side:
     """The rule that decided; None = none matched, so ``isolated`` did."""
     isolated: bool
     """Some policy makes the pod default-deny in this direction."""
+    http: tuple[tuple[Rule, HttpMatch], ...] | None = None
+    """Allowed: only requests that fit one of these (``weft.policy.http.judge``). None: whatever is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +115,17 @@ def decide_side(
         for rule in spec.rules
         if rule.direction is direction and rule_matches(rule, peer, protocol, port, destination)
     ]
-    for action, allowed in ((Action.DENY, False), (Action.ALLOW, True)):
-        if of_action := [rule for rule in matching if rule.action is action]:
-            return Side(allowed, min(of_action, key=rule_order), isolated)
+    matching.sort(key=rule_order)
+    if denying := [rule for rule in matching if rule.action is Action.DENY]:
+        return Side(False, denying[0], isolated)
+    requests: list[tuple[Rule, HttpMatch]] = []
+    for rule in matching:
+        http = [wanted.http for wanted in rule.ports or () if port_matches(wanted, protocol, port, destination.ports)]
+        if rule.ports is None or None in http:
+            return Side(True, rule, isolated)
+        requests += [(rule, match) for some in http for match in some or ()]
+    if requests:
+        return Side(True, requests[0][0], isolated, tuple(dict.fromkeys(requests)))
     return Side(not isolated, None, isolated)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from hashlib import blake2b
 
+from weft.model.http import HttpMatch
 from weft.model.policy import (
     CidrSelector,
     LabelSelector,
@@ -60,4 +61,14 @@ def rule_digest(rule: Rule) -> bytes:
 
 
 def _port_digest(port: PortMatch) -> bytes:
-    return digest(port.protocol, port.first, port.last, port.name)
+    name = (port.protocol, port.first, port.last, port.name)
+    return digest(*name) if port.http is None else digest(*name, *map(_http_digest, port.http))
+
+
+def _http_digest(match: HttpMatch) -> bytes:
+    headers = (digest(h.name, _text(h.value), _text(h.mismatch and h.mismatch.value)) for h in match.headers)
+    return digest(match.method, match.path, match.host, *headers)
+
+
+def _text(value: str | None) -> bytes:
+    return b"" if value is None else b"=" + value.encode()

@@ -6,12 +6,15 @@ A verdict is an integer here: the position of the deciding rule in precedence or
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
-from typing import NamedTuple
+from itertools import pairwise
+from typing import NamedTuple, TypeVar
 
 PORT_BITS = 16
 PORTS = 1 << PORT_BITS
+
+T = TypeVar("T", bound=Hashable)
 
 
 class Claim(NamedTuple):
@@ -52,6 +55,15 @@ def _segments(claims: Iterable[Claim], otherwise: int) -> list[tuple[int, int]]:
         if not segments or segments[-1][1] != verdict:
             segments.append((edge, verdict))
     return segments
+
+
+def collect(claims: Iterable[tuple[int, int, T]]) -> Iterator[tuple[int, int, frozenset[T]]]:
+    """(first, last, everything that claims them): stretches of ports, ascending, that the same ``claims`` cover."""
+    starts = list(claims)
+    edges = sorted({edge for first, last, _ in starts for edge in (first, last + 1)})
+    for first, end in pairwise(edges):
+        if live := frozenset(what for start, last, what in starts if start <= first <= last):
+            yield first, end - 1, live
 
 
 class _Node(NamedTuple):

@@ -6,9 +6,10 @@ from msgspec import UNSET, Struct
 
 from weft.policy.spot import Spot
 
-_LAYER_7 = "layer-7 rules"
+_WHOLE_PORT = "leave rules out to allow the whole port"
 LATER = {
-    "rules": (_LAYER_7, "leave rules out to allow the whole port"),
+    **{name: (f"layer-7 rules ({name})", _WHOLE_PORT) for name in ("kafka", "dns", "l7proto", "l7")},
+    "secret": ("header values from Secrets", "write the value"),
     "terminatingTLS": ("TLS termination", "leave it out"),
     "originatingTLS": ("TLS origination", "leave it out"),
     "serverNames": ("TLS server names", "leave serverNames out to allow the whole port"),
@@ -36,6 +37,4 @@ def refuse_later(written: Struct, spot: Spot) -> None:
         if name not in LATER or value is UNSET:
             continue
         feature, remedy = LATER[name]
-        if feature is _LAYER_7 and isinstance(value, dict) and value:
-            feature += f" ({', '.join(value)})"
         raise spot.at(name).error(f"this version of weft does not enforce {feature} yet", remedy)

@@ -6,7 +6,7 @@ so the default speaks only of peers that no selector of the table matches.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,17 +19,26 @@ from weft.model.desired import (
     PolicyEntry,
     PolicyKey,
 )
+from weft.model.http import HttpPermission, HttpRuleSet
 from weft.model.net import ClassId, RuleId, TableId
 from weft.model.objects import NamedPort
 from weft.model.policy import Action, Direction, PeerPortSelector, PortMatch, Rule
 from weft.policy.decide import rule_order
 from weft.policy.digests import SelectorKey, digest
-from weft.policy.flatten import Claim, flatten_ports
+from weft.policy.flatten import Claim, collect, flatten_ports
 
 TABLE_BITS, CLASS_BITS, PROTOCOL_BITS = 32, 64, 72
 
 ClassContent = frozenset[SelectorKey]
 """What a class means: the selectors in force that match its members."""
+
+
+NOTHING: ClassContent = frozenset()
+
+Alternative = tuple[int, int]
+"""A rule with http: its position, and that of the port among its ports."""
+NumberListener = Callable[[HttpRuleSet], int]
+"""The number of a rule set's listener, for one more user."""
 
 
 class Slot(NamedTuple):
@@ -126,10 +135,15 @@ class TableContent:
 class TableCompiler:
     """Content → group of entries for any class, each distinct case computed once."""
 
-    def __init__(self, content: TableContent, peer_ports: Mapping[SelectorKey, PeerPortSelector]) -> None:
+    def __init__(
+        self, content: TableContent, peer_ports: Mapping[SelectorKey, PeerPortSelector], number: NumberListener
+    ) -> None:
         """``peer_ports``: what the port selectors in classes mean; may grow later."""
         self.content = content
         self._atoms = peer_ports
+        self._number = number
+        self._listeners: dict[ClassContent, tuple[int, ...]] = {}
+        """Of those groups that have some."""
         self._by_selector: dict[SelectorKey, list[int]] = {}
         self._for_everybody: list[int] = []
         for position, (_, rule, _, peers) in enumerate(content.rules):
@@ -141,7 +155,8 @@ class TableCompiler:
         egress = (each.rule for each in content.rules if each.rule.direction is Direction.EGRESS)
         self._peer_ports = {(port.protocol, port.name) for rule in egress for port in rule.ports or () if port.name}
         self._groups: dict[ClassContent, Group] = {}
-        otherwise = self.group(frozenset())
+        self.default_group = otherwise = self.group(NOTHING)
+        """How every class fares that the table does not list; ``default`` is how the table says so."""
         if len(otherwise) == 1:
             (entry,) = otherwise.values()
             self.default: Group = {DEFAULT: entry}
@@ -169,23 +184,75 @@ class TableCompiler:
             self._groups[relevant] = self._flatten(relevant)
         return self._groups[relevant]
 
+    def forget(self, used: Iterable[Group] = ()) -> list[int]:
+        """Forget all groups but ``used``: the listeners that lose them as users, each as often as it does."""
+        kept = {id(group) for group in used}
+        lost = [key for key in self._listeners if id(self._groups[key]) not in kept]
+        for key in lost:
+            del self._groups[key]
+        return [number for key in lost for number in self._listeners.pop(key)]
+
     def _flatten(self, relevant: ClassContent) -> Group:
         rules = self.content.rules
-        otherwise = len(rules)
         claims: dict[int, list[Claim]] = {}
+        requests: dict[int, list[tuple[int, int, Alternative]]] = {}
+        everywhere: list[int] = []
         positions = {position for selector in relevant for position in self._by_selector.get(selector, ())}
         for position in positions.union(self._for_everybody):
             rule = rules[position].rule
             if rule.ports is None:
-                otherwise = min(otherwise, position)
-            for wanted in rule.ports or ():
+                everywhere.append(position)
+            for index, wanted in enumerate(rule.ports or ()):
                 for first, last in self._ranges(rule, wanted, relevant):
-                    claims.setdefault(wanted.protocol, []).append(Claim(first, last, position))
-        group = {Slot(0, 0, CLASS_BITS): self._entry(otherwise)}
+                    if wanted.http is None or rule.action is Action.DENY:
+                        claims.setdefault(wanted.protocol, []).append(Claim(first, last, position))
+                    else:
+                        requests.setdefault(wanted.protocol, []).append((first, last, (position, index)))
+        sets: list[frozenset[Alternative]] = []
+        for protocol, wanted_requests in requests.items():
+            for first, last, alternatives in collect(wanted_requests):
+                claims.setdefault(protocol, []).append(Claim(first, last, len(rules) + len(sets)))
+                sets.append(alternatives)
+        return self._encode(relevant, claims, min(everywhere, default=len(rules) + len(sets)), sets)
+
+    def _encode(
+        self,
+        relevant: ClassContent,
+        claims: Mapping[int, Sequence[Claim]],
+        otherwise: int,
+        sets: Sequence[frozenset[Alternative]],
+    ) -> Group:
+        """Verdicts: positions of rules, then those of ``sets``; after them, nobody's."""
+        listeners: dict[HttpRuleSet, int] = {}
+
+        def entry(verdict: int) -> PolicyEntry:
+            rules = self.content.rules
+            if verdict == len(rules) + len(sets):
+                return PolicyEntry(ACTION_NONE if self.content.isolated else ACTION_ALLOW, RuleId(0))
+            if verdict < len(rules):
+                number, rule, _, _ = rules[verdict]
+                return PolicyEntry(ACTION_DENY if rule.action is Action.DENY else ACTION_ALLOW, number)
+            wanted = self._rule_set(sets[verdict - len(rules)])
+            if wanted not in listeners:
+                listeners[wanted] = self._number(wanted)
+            return PolicyEntry(ACTION_ALLOW, wanted.permissions[0].rule, 0, listeners[wanted])
+
+        group = {Slot(0, 0, CLASS_BITS): entry(otherwise)}
         for protocol in sorted(claims):
             for port, bits, verdict in flatten_ports(claims[protocol], otherwise):
-                group[Slot(protocol, port, PROTOCOL_BITS + bits)] = self._entry(verdict)
+                group[Slot(protocol, port, PROTOCOL_BITS + bits)] = entry(verdict)
+        if listeners:
+            self._listeners[relevant] = tuple(listeners.values())
         return group
+
+    def _rule_set(self, alternatives: Iterable[Alternative]) -> HttpRuleSet:
+        permissions: dict[HttpPermission, None] = {}
+        for position, index in sorted(alternatives):
+            id_, rule, _, _ = self.content.rules[position]
+            for match in (rule.ports or ())[index].http or ():
+                permissions[HttpPermission(id_, match)] = None
+        egress = self.content.rules[0].rule.direction is Direction.EGRESS
+        return HttpRuleSet(egress, tuple(permissions))
 
     def _ranges(self, rule: Rule, port: PortMatch, relevant: ClassContent) -> list[tuple[int, int]]:
         """A named port is the destination's: the subject's own for ingress, a trait of the peer's class for egress."""
@@ -196,9 +263,3 @@ class TableCompiler:
         else:
             named = (self._atoms[key] for key in relevant if key in self._atoms)
         return [(p.port, p.port) for p in named if (p.name, p.protocol) == (port.name, port.protocol)]
-
-    def _entry(self, verdict: int) -> PolicyEntry:
-        if verdict == len(self.content.rules):
-            return PolicyEntry(ACTION_NONE if self.content.isolated else ACTION_ALLOW, RuleId(0))
-        number, rule, _, _ = self.content.rules[verdict]
-        return PolicyEntry(ACTION_DENY if rule.action is Action.DENY else ACTION_ALLOW, number)

@@ -1,4 +1,4 @@
-"""``cilium.io/v2`` manifests: CiliumNetworkPolicy and CiliumClusterwideNetworkPolicy, fields of layers 3 and 4.
+"""``cilium.io/v2`` manifests: CiliumNetworkPolicy and CiliumClusterwideNetworkPolicy, fields of layers 3 and 4, http.
 
 Shapes and defaults are those of Cilium's CRD. In a rule, a list that is absent and a list that is empty mean different
 things, so absent is UNSET, and null is neither: it is an error, as it is at an API server. ``Later`` fields exist in
@@ -24,11 +24,42 @@ class PortProtocol(Strict, frozen=True):
     protocol: str = "ANY"
 
 
+class HeaderMatchShape(Strict, frozen=True):
+    """An element of headerMatches."""
+
+    name: str
+    value: str = ""
+    """Empty: the header is there, whatever it says."""
+    mismatch: str = ""
+    """Empty, LOG, ADD, DELETE or REPLACE."""
+    secret: Later = UNSET
+
+
+class HttpRule(Strict, frozen=True):
+    """An element of rules.http. Empty and absent are the same in every field: whatever the request says."""
+
+    method: str = ""
+    path: str = ""
+    host: str = ""
+    headers: tuple[str, ...] = ()
+    header_matches: tuple[HeaderMatchShape, ...] = ()
+
+
+class L7Rules(Strict, frozen=True):
+    """No rules at all, or ``http: []``: the whole port, as Cilium's L7Rules.IsEmpty has it."""
+
+    http: tuple[HttpRule, ...] = ()
+    kafka: Later = UNSET
+    dns: Later = UNSET
+    l7proto: Later = UNSET
+    l7: Later = UNSET
+
+
 class PortRule(Strict, frozen=True):
     """An element of toPorts."""
 
     ports: tuple[PortProtocol, ...] | UnsetType = UNSET
-    rules: Later = UNSET
+    rules: L7Rules | UnsetType = UNSET
     terminating_tls: Later = field(default=UNSET, name="terminatingTLS")
     originating_tls: Later = field(default=UNSET, name="originatingTLS")
     server_names: Later = UNSET
