@@ -19,7 +19,8 @@ from weft.datapath.kernel import FROM_POD, QUERY, Datapath
 from weft.datapath.layouts import PolicyQuery
 from weft.datapath.libbpf import Object
 from weft.datapath.node import NodePaths
-from weft.datapath.pod import GATEWAY_MAC, PodDevices
+from weft.datapath.pod import PodDevices
+from weft.datapath.spare import GATEWAY_MAC
 from weft.model.desired import ACTION_ALLOW, EndpointEntry, IpcacheEntry, PolicyEntry, PolicyKey, Write
 from weft.model.net import TCP, ClassId, EndpointId, IdentityId, Prefix, RuleId, TableId, to_wide
 from weft.model.objects import LocalEndpoint

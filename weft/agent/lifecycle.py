@@ -66,6 +66,7 @@ class Pods:
     def start(self, check: Check) -> None:
         """Take up every pod of the store, and take away what belongs to none. ``check``: whether a plan would fit."""
         self._check = check
+        self.runtime.get_ready()
         for stored in self._store.objects(POD):
             self._begin(stored)
         for key in set(self._found) - set(self._lives):

@@ -73,8 +73,8 @@ def _put_in_force(hook: _Hook, program: int) -> None:
 
 
 class Datapath:
-    """One node's maps and programs. Errors: DatapathError. Not thread-safe, but ``attach_pod`` and ``detach_pod``
-    may run beside everything else."""
+    """One node's maps and programs. Errors: DatapathError. Not thread-safe, but what attaches and detaches pods may
+    run beside everything else."""
 
     def __init__(self, paths: NodePaths, options: Options, loaded: Object, folder: Path) -> None:
         self.paths, self.options, self._folder = paths, options, folder
@@ -168,6 +168,20 @@ class Datapath:
     def attach_pod(self, device: str, ifindex: int) -> None:
         """``from_pod`` on what the pod sends. Waits for RCU (8 ms) the first time."""
         self._attach(device, ifindex, FROM_POD)
+
+    def attach_spare(self, device: str, ifindex: int) -> int | None:
+        """The same for as long as the descriptor that it returns is open; None with clsact: as long as the device."""
+        if self.tcx:
+            return bpf.link_create(self.programs[FROM_POD], ifindex, bpf.TCX_INGRESS, device)
+        self._attach(device, ifindex, FROM_POD)
+        return None
+
+    def keep_attached(self, device: str, link: int | None) -> None:
+        """What ``attach_spare`` returned outlives the agent, as that of ``device``."""
+        pin = self._links / device
+        pin.unlink(missing_ok=True)
+        if link is not None:
+            bpf.object_pin(link, pin)
 
     def detach_pod(self, device: str) -> None:
         (self._links / device).unlink(missing_ok=True)

@@ -58,6 +58,9 @@ class Netlink:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._socket.close()
 
     def request(self, *messages: Message, ignore: tuple[int, ...] = ()) -> None:

@@ -58,8 +58,8 @@ def entered(path: Path | int) -> Iterator[None]:
             os.close(target)
 
 
-def _make() -> int:
-    """Descriptor of a new namespace; the thread is back where it was."""
+def make() -> int:
+    """Descriptor of a new namespace, which lives as long as that does; the thread is back where it was."""
     home = _own()
     try:
         _check(_libc.unshare(_CLONE_NEWNET), "make a network namespace")
@@ -75,7 +75,7 @@ def _make() -> int:
 @contextmanager
 def scratch() -> Iterator[None]:
     """The calling thread is in a new namespace meanwhile, which then goes."""
-    made = _make()
+    made = make()
     try:
         with entered(made):
             yield
@@ -85,15 +85,20 @@ def scratch() -> Iterator[None]:
 
 def create(path: Path) -> int:
     """A new namespace, kept by a bind mount on ``path``. Returns a descriptor of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=0o444)
-    made = _make()
+    made = make()
     try:
-        mount(f"/proc/self/fd/{made}", path, flags=_MS_BIND)
+        keep(made, path)
     except DatapathError:
         os.close(made)
         raise
     return made
+
+
+def keep(fd: int, path: Path) -> None:
+    """From now on the namespace lives as long as the mount on ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o444)
+    mount(f"/proc/self/fd/{fd}", path, flags=_MS_BIND)
 
 
 def delete(path: Path) -> None:

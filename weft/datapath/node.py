@@ -204,7 +204,8 @@ def tear_down(paths: NodePaths) -> None:
 
 def _remove_devices(_: NodePaths) -> None:
     with Netlink() as netlink:
-        ours = [name for name in rtnetlink.links(netlink) if is_pod_device(name) or name == HOST_DEVICE]
+        names = rtnetlink.links(netlink)
+        ours = [name for name in names if is_pod_device(name) or is_spare_device(name) or name == HOST_DEVICE]
         netlink.request(*map(rtnetlink.delete_link, ours), ignore=(errno.ENODEV,))
         for version in (4, 6):
             _delete_routes(netlink, version, set())
@@ -242,7 +243,16 @@ def _remove_cgroup(paths: NodePaths) -> None:
 
 
 def is_pod_device(name: str) -> bool:
-    return len(name) == 10 and name.startswith("wf") and all(c in "0123456789abcdef" for c in name[2:])
+    return _is_device("wf", name)
+
+
+def is_spare_device(name: str) -> bool:
+    """One that waits for a pod (weft.datapath.spare). It goes with the agent that made it, a moment after that."""
+    return _is_device("ws", name)
+
+
+def _is_device(prefix: str, name: str) -> bool:
+    return len(name) == 10 and name.startswith(prefix) and all(c in "0123456789abcdef" for c in name[2:])
 
 
 def remove_pins(folder: Path) -> None:

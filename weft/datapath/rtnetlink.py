@@ -70,11 +70,17 @@ def add_veth(name: str, mac: bytes, peer: str, peer_mac: bytes, mtu: int, *, pee
     )
 
 
-def set_link(name: str, *, up: bool = False, mtu: int = 0) -> Message:
-    """Set a device up, or change its MTU, or both."""
+def set_link(name: str, *, up: bool = False, mtu: int = 0, mac: bytes = b"") -> Message:
+    """Set a device up, or change its MTU or its address, or all of it (the address first)."""
     flags = UP if up else 0
-    body = struct.pack("=BxHiII", 0, 0, 0, flags, flags) + attr(3, name) + (attr(4, mtu) if mtu else b"")
+    body = struct.pack("=BxHiII", 0, 0, 0, flags, flags) + attr(3, name)
+    body += (attr(4, mtu) if mtu else b"") + (attr(1, mac) if mac else b"")
     return Message(NEWLINK, 0, body, f"set up device {name}")
+
+
+def rename_link(ifindex: int, name: str) -> Message:
+    """Of a device that is down."""
+    return Message(NEWLINK, 0, struct.pack("=BxHiII", 0, 0, ifindex, 0, 0) + attr(3, name), f"name device {name}")
 
 
 def delete_link(name: str) -> Message:

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from weft.datapath import layouts, rtnetlink
 from weft.datapath.kernel import Datapath
 from weft.datapath.layouts import Flow, FlowKey
-from weft.datapath.pod import GATEWAY_MAC
 from weft.datapath.query import Question, ask
+from weft.datapath.spare import GATEWAY_MAC
 from weft.model.net import TCP, from_wide
 
 _SOL_PACKET, _QDISC_BYPASS = 263, 20

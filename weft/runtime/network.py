@@ -16,6 +16,10 @@ class PodNetwork(Protocol):
     ``name`` is unique on the node while the pod lives (``<namespace>_<name>``); the device's name follows from it.
     """
 
+    def get_ready(self) -> None:
+        """Pods may come from now on."""
+        ...
+
     async def create(
         self, name: str, netns: Path, addresses: Sequence[IPAddress], endpoint: EndpointId
     ) -> LocalEndpoint:

@@ -87,6 +87,10 @@ class PodRuntime:
             task.cancel()
         self._watcher.close()
 
+    def get_ready(self) -> None:
+        """Pods may come from now on: what can be made ahead is made."""
+        self._network.get_ready()
+
     # ---- one pod's life ---------------------------------------------------------------------------------------------
 
     async def prepare(self, key: NamespacedName, pod: Pod, uid: str) -> Prepared:
