@@ -78,7 +78,17 @@ def test_logs(lab: Lab) -> None:
     assert lab.weft("logs", "talker", "--tail=0") == ""
     assert "default/nobody" in lab.weft("logs", "nobody", ok=False)
     lab.run("counter", ["sh", "-c", "i=0; while true; do i=$((i+1)); echo $i; sleep 0.05; done"])
-    words = [str(ROOT / "bin" / "weft"), "--node-name", lab.name, "logs", "-f", "counter"]
+    # A shell starts what runs in its background deaf to SIGINT, and that is inherited.
+    words = [
+        "env",
+        "--default-signal=INT",
+        str(ROOT / "bin" / "weft"),
+        "--node-name",
+        lab.name,
+        "logs",
+        "-f",
+        "counter",
+    ]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as follower:
         assert follower.stdout is not None
         assert [follower.stdout.readline() for _ in range(10)] == [f"{i}\n" for i in range(1, 11)]

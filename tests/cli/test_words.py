@@ -51,6 +51,10 @@ from weft.cli.common import kinds_and_names, read_sources, split_name
         ("observe --folow", "did you mean --follow?"),
         ("monitor --type drops", "choose from 'drop'"),
         ("apply", "-f/--filename"),
+        ("agent --map-size polcy=1000", "expected MAP=ENTRIES with one of the maps endpoints, ipcache, policy"),
+        ("agent --map-size policy", "expected 256 to 16777216 entries"),
+        ("agent --map-size policy=255", "expected 256 to 16777216 entries"),
+        ("agent --map-size flows=1e6", "expected 256 to 16777216 entries"),
         ("apply -f /nonexistent.yaml", "No such file"),
     ],
 )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from weft.agent.deployments import Deployments
@@ -24,6 +24,7 @@ from weft.built import built
 from weft.datapath import node
 from weft.datapath.errors import DatapathError
 from weft.datapath.kernel import Datapath
+from weft.datapath.kernel import Options as DatapathOptions
 from weft.datapath.node import NodePaths
 from weft.datapath.pod import PodDevices
 from weft.datapath.stats import events_lost
@@ -57,8 +58,15 @@ DEFAULT_STATE_ROOT = Path("/var/lib/weft")
 class Agent:
     """Use as ``async with``: entering brings the node up with everything in force, leaving lets go of it."""
 
-    def __init__(self, paths: NodePaths, config: NodeConfig, upstream_dns: Sequence[IPAddress]) -> None:
-        self.paths, self.config, self._upstream = paths, config, upstream_dns
+    def __init__(
+        self,
+        paths: NodePaths,
+        config: NodeConfig,
+        upstream_dns: Sequence[IPAddress],
+        map_sizes: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
+        """``map_sizes``: BPF map → entries; others have their default."""
+        self.paths, self.config, self._upstream, self._map_sizes = paths, config, upstream_dns, map_sizes
         self._stack = AsyncExitStack()
         self._tasks: set[asyncio.Task[None]] = set()
         self._checked: tuple[World, Sequence[Change], World] | None = None
@@ -85,7 +93,7 @@ class Agent:
     async def _start(self) -> None:
         """The order matters: nothing is attached before the plan that it enforces is in the maps."""
         mtu = node.uplink_mtu()
-        self.datapath = self._stack.enter_context(Datapath.open(self.paths))
+        self.datapath = self._stack.enter_context(Datapath.open(self.paths, DatapathOptions(sizes=self._map_sizes)))
         node.set_up(self.paths, self.config, mtu)
         self.pods: Pods
         self.store = self._open_store()

@@ -14,8 +14,8 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import uvicorn
@@ -45,6 +45,8 @@ class Options:
     service_cidrs: tuple[str, ...] = ()
     state_dir: str = ""
     upstream_dns: tuple[str, ...] = ()
+    map_sizes: Mapping[str, int] = field(default_factory=dict)
+    """BPF map → entries; others have their default."""
 
 
 class OptionError(Exception):
@@ -63,19 +65,22 @@ def main(options: Options, cleanup: bool = False) -> int:
             if cleanup:
                 return _clean_up(paths)
             features.require(features.probe())
-            asyncio.run(_serve(paths, config, tuple(map(_address, options.upstream_dns))))
+            upstream = tuple(map(_address, options.upstream_dns))
+            asyncio.run(_serve(paths, config, upstream, options.map_sizes))
     except (OptionError, DatapathError, PodError, StoreError, OSError) as error:
         print(f"weft agent: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _serve(paths: NodePaths, config: NodeConfig, upstream: tuple[IPAddress, ...]) -> None:
+async def _serve(
+    paths: NodePaths, config: NodeConfig, upstream: tuple[IPAddress, ...], sizes: Mapping[str, int]
+) -> None:
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, done.set)
-    async with Agent(paths, config, upstream) as agent:
+    async with Agent(paths, config, upstream, sizes) as agent:
         server = uvicorn.Server(
             uvicorn.Config(
                 build(Answers(agent)), log_config=None, lifespan="off", access_log=False, timeout_graceful_shutdown=1

@@ -5,6 +5,7 @@ Ends on SIGTERM; pods and policy live on.
 
 from __future__ import annotations
 
+import argparse
 import os
 import socket
 
@@ -13,6 +14,9 @@ from weft.cli.arguments import Options, Parser, no_command
 USAGE = "[OPTIONS]"
 POD_CIDRS = ("10.244.0.0/24", "fd00:244::/64")
 SERVICE_CIDRS = ("10.96.0.0/16", "fd00:96::/108")
+MAPS = ("endpoints", "ipcache", "policy", "flows", "services", "backends", "affinity", "fragments")
+"""BPF maps whose size may be chosen (docs/ARCHITECTURE.md)."""
+MAP_ENTRIES = range(256, (1 << 24) + 1)
 
 
 def arguments(parser: Parser) -> None:
@@ -28,7 +32,26 @@ def arguments(parser: Parser) -> None:
         metavar="ADDRESS",
         help="may be given again; default: the machine's",
     )
+    parser.add_argument(
+        "--map-size",
+        action="append",
+        default=[],
+        type=map_size,
+        metavar="MAP=ENTRIES",
+        help=f"may be given again; MAP: {', '.join(MAPS)}. With another size than before, all maps are made anew and open "
+        "connections are decided again",
+    )
     parser.add_argument("--cleanup", action="store_true", help="end all pods, remove every trace of the node, and exit")
+
+
+def map_size(text: str) -> tuple[str, int]:
+    """``policy=65536``. Errors: argparse's, that say what was expected."""
+    name, _, number = text.partition("=")
+    if name not in MAPS:
+        raise argparse.ArgumentTypeError(f"{text}: expected MAP=ENTRIES with one of the maps {', '.join(MAPS)}")
+    if not (number.isascii() and number.isdigit()) or int(number) not in MAP_ENTRIES:
+        raise argparse.ArgumentTypeError(f"{text}: expected {MAP_ENTRIES[0]} to {MAP_ENTRIES[-1]} entries")
+    return name, int(number)
 
 
 def main(options: Options) -> int:
@@ -43,5 +66,6 @@ def main(options: Options) -> int:
         service_cidrs=tuple(options.service_cidr or SERVICE_CIDRS),
         state_dir=options.state_dir,
         upstream_dns=tuple(options.upstream_dns),
+        map_sizes=dict(options.map_size),
     )
     return agent(chosen, cleanup=options.cleanup)

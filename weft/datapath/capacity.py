@@ -13,6 +13,10 @@ LPM = ("ipcache", "policy")
 """A full trie refuses to replace an entry on kernels before 6.13, so one entry stays free."""
 
 
+SIZED_BY = {"backend_members": "backends"}
+"""Maps that have the size of another one."""
+
+
 def entries(kernel: Desired) -> dict[MapName, int]:
     """How many entries each map of the plan has."""
     return {
@@ -49,7 +53,7 @@ def check(kernel: Desired, steps: Sequence[Step], sizes: Mapping[str, int]) -> N
         if now[write.map] > rooms[write.map]:
             raise CapacityError(
                 f"map {write.map}", f"the change needs {now[write.map]} entries, it has room for {rooms[write.map]}",
-                f"nothing was changed; give the agent a larger {write.map} map, or split the change",
+                f"nothing was changed; start the agent with a larger --map-size {SIZED_BY.get(write.map, write.map)}=ENTRIES, or ask for less",
             )  # fmt: skip
 
 

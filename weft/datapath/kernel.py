@@ -100,7 +100,9 @@ class Datapath:
         with Object(options.object or built("bpf/weft.bpf.o")) as loaded:
             for name, size in options.sizes.items():
                 loaded.resize(name, size)
-            loaded.resize("flow_count", loaded.shape("endpoints").max_entries)
+            for name, like in (("flow_count", "endpoints"), ("backend_members", "backends")):
+                if name not in options.sizes:
+                    loaded.resize(name, loaded.shape(like).max_entries)
             names = [name for name in loaded.maps if "." not in name]
             shapes = repr(sorted((name, tuple(loaded.shape(name))) for name in names))
             folder = paths.pin_dir / f"v{layouts.WEFT_LAYOUT_VERSION}_{zlib.crc32(shapes.encode()):08x}"
