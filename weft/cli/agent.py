@@ -38,8 +38,8 @@ def arguments(parser: Parser) -> None:
         default=[],
         type=map_size,
         metavar="MAP=ENTRIES",
-        help=f"may be given again; MAP: {', '.join(MAPS)}. With another size than before, all maps are made anew and open "
-        "connections are decided again",
+        help=f"may be given again; MAP: {', '.join(MAPS)}. With other sizes than before all maps are made anew, and "
+        "open connections are decided again",
     )
     parser.add_argument("--cleanup", action="store_true", help="end all pods, remove every trace of the node, and exit")
 

@@ -51,9 +51,10 @@ def check(kernel: Desired, steps: Sequence[Step], sizes: Mapping[str, int]) -> N
                 touched[key] = there
                 now[write.map] += there - before
         if now[write.map] > rooms[write.map]:
+            sized = SIZED_BY.get(write.map, write.map)
             raise CapacityError(
                 f"map {write.map}", f"the change needs {now[write.map]} entries, it has room for {rooms[write.map]}",
-                f"nothing was changed; start the agent with a larger --map-size {SIZED_BY.get(write.map, write.map)}=ENTRIES, or ask for less",
+                f"nothing was changed; start the agent with a larger --map-size {sized}=ENTRIES, or ask for less",
             )  # fmt: skip
 
 
