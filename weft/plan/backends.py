@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from weft.model.desired import Backend
 from weft.model.net import IPAddress, to_wide
 from weft.model.objects import EndpointSlice, Service, ServicePort, Workload
+from weft.model.route import ClusterEndpoint
 
 
 def answering(service: Service, pods: Iterable[Workload]) -> list[Workload]:
@@ -46,6 +47,30 @@ def slice_backends(port: ServicePort, slices: Iterable[EndpointSlice], family: i
     )
 
 
+def pod_endpoints(service: Service, port: ServicePort, pods: Iterable[Workload]) -> tuple[ClusterEndpoint, ...]:
+    """Both families. Those of a terminating pod are there only while no other is ready, as for the kernel."""
+    chosen = answering(service, pods)
+    found = {
+        ClusterEndpoint(address, number, pod.terminating)
+        for pod in chosen
+        for number in _target_ports(port, pod)
+        for address in pod.addresses
+    }
+    return _ordered(found)
+
+
+def slice_endpoints(port: ServicePort, slices: Iterable[EndpointSlice]) -> tuple[ClusterEndpoint, ...]:
+    """Both families."""
+    found = {
+        ClusterEndpoint(address, named.port)
+        for slice_ in slices
+        for named in slice_.ports
+        if (named.name, named.protocol) == (port.name, port.protocol)
+        for address in _ready(slice_)
+    }
+    return _ordered(found)
+
+
 def _target_ports(port: ServicePort, pod: Workload) -> Iterator[int]:
     if isinstance(port.target, int):
         yield port.target
@@ -55,6 +80,10 @@ def _target_ports(port: ServicePort, pod: Workload) -> Iterator[int]:
 
 def _ready(slice_: EndpointSlice) -> Iterator[IPAddress]:
     return (address for endpoint in slice_.endpoints if endpoint.ready for address in endpoint.addresses)
+
+
+def _ordered(endpoints: Iterable[ClusterEndpoint]) -> tuple[ClusterEndpoint, ...]:
+    return tuple(sorted(endpoints, key=lambda each: (each.address.version, each.address.packed, each.port)))
 
 
 def _sorted(backends: Iterable[Backend]) -> tuple[Backend, ...]:

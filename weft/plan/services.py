@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from weft.model.desired import Backend, ServiceEntry, ServiceKey
-from weft.model.net import to_wide
+from weft.model.net import TCP, to_wide
 from weft.model.objects import EndpointSlice, NamespacedName, Service, Workload
+from weft.model.route import ClusterEndpoint, ClusterRef
 from weft.model.world import World
-from weft.plan.backends import answering, pod_backends, slice_backends
+from weft.plan.backends import answering, pod_backends, pod_endpoints, slice_backends, slice_endpoints
 from weft.plan.diff import Changes, changes
 from weft.plan.numbering import NumberSpace
 from weft.policy.digests import digest
@@ -28,6 +29,7 @@ class Frontend(NamedTuple):
     """Empty for an empty list."""
     backends: tuple[Backend, ...]
     affinity_seconds: int
+    routed: bool
 
 
 class Services:
@@ -37,6 +39,7 @@ class Services:
         self._lists, self._ids = _Shared(lists), _Shared(ids)
         self._affinity: Counter[bytes] = Counter()
         self._world: World | None = None
+        self._routed: frozenset[ClusterRef] = frozenset()
         self._watching: dict[Label, set[NamespacedName]] = {}
         self._pods: dict[Label, dict[NamespacedName, Workload]] = {}
         self._slices: dict[NamespacedName, dict[NamespacedName, EndpointSlice]] = {}
@@ -45,16 +48,42 @@ class Services:
         self.backends: Mapping[int, tuple[Backend, ...]] = {}
         self.affinity_lists: frozenset[int] = frozenset()
 
-    def update(self, world: World, pods: Changes[NamespacedName, Workload]) -> None:
-        """``pods``: what has changed among the workloads since the world before."""
+    def update(
+        self,
+        world: World,
+        pods: Changes[NamespacedName, Workload],
+        routed: frozenset[ClusterRef] = frozenset(),
+    ) -> set[NamespacedName]:
+        """``pods``: what has changed among the workloads since the world before; ``routed``: ports with routes.
+
+        Returns the services of which anything may have changed, their pods and slices included.
+        """
         before = self._world or World(world.node)
         self._world = world
         stale = self._note_services(changes(before.services, world.services), before)
         stale |= self._note_pods(pods)
         stale |= self._note_slices(changes(before.slices, world.slices))
+        stale |= {port.service for port in routed ^ self._routed}
+        self._routed = routed
         stale = {key for key in stale if key in world.services or key in self._frontends}
         if stale:
             self._replace(sorted(stale), world)
+        return stale
+
+    def ids(self, port: ClusterRef) -> list[int]:
+        """``ServiceEntry.id`` of a service's TCP port, one for each of its addresses."""
+        found = (frontend.key for frontend in self._frontends.get(port.service, ()))
+        return [self.services[key].id for key in found if (key.port, key.protocol) == (port.port, TCP)]
+
+    def endpoints(self, port: ClusterRef) -> tuple[ClusterEndpoint, ...]:
+        """Who answers for a service's TCP port when Envoy picks: the same backends as in the kernel, both families."""
+        service = self._world.services.get(port.service) if self._world else None
+        found = (one for one in service.ports if (one.port, one.protocol) == (port.port, TCP)) if service else iter(())
+        if service is None or (named := next(found, None)) is None:
+            return ()
+        if label := _first_label(service):
+            return pod_endpoints(service, named, self._pods[label].values())
+        return slice_endpoints(named, self._slices.get(service.key, {}).values())
 
     def _note_services(self, change: Changes[NamespacedName, Service], before: World) -> set[NamespacedName]:
         """Only pods with a label that some service wants are indexed. ``before`` has the pods known so far."""
@@ -121,7 +150,7 @@ class Services:
             if number:
                 backends[number] = frontend.backends
             count, id_ = len(frontend.backends), ids.numbers[frontend.id_digest]
-            services[frontend.key] = ServiceEntry(number, count, frontend.affinity_seconds, id_)
+            services[frontend.key] = ServiceEntry(number, count, frontend.affinity_seconds, id_, int(frontend.routed))
         self.services = services
         if backends != self.backends:
             self.backends = backends
@@ -141,7 +170,8 @@ class Services:
                 name = (service.key.namespace, service.key.name, port.port, port.protocol, family)
                 content = digest("backends", *(part for each in backends for part in each))
                 key = ServiceKey(to_wide(address), port.port, port.protocol)
-                yield Frontend(key, digest("service", *name), content, backends, service.affinity_seconds)
+                routed = port.protocol == TCP and ClusterRef(service.key, port.port) in self._routed
+                yield Frontend(key, digest("service", *name), content, backends, service.affinity_seconds, routed)
 
 
 class _Count(NamedTuple):
