@@ -80,6 +80,8 @@ class RuleSpec:
     persistence: Persistence | None = None
     unsupported: str = ""
     """What this rule asks for that weft does not do, for people. Its requests are answered with 500."""
+    unknown_ref: str = ""
+    """An extensionRef among it: a reference that leads nowhere."""
 
 
 @dataclass(frozen=True, slots=True)

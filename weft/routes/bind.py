@@ -92,6 +92,8 @@ class _Lookup:
     def rules(self, rule: RuleSpec) -> Iterator[RankedRule]:
         """One for each match."""
         ref, path = self._route.ref, ("spec", "rules", rule.index)
+        if rule.unknown_ref:
+            self.problems.append(Problem("InvalidKind", f"{rule.unknown_ref}: weft knows no such filter"))
         backends = tuple(
             BackendChoice(self._find(one.target), one.weight, one.request_headers, one.response_headers)
             for one in rule.backends

@@ -28,7 +28,7 @@ _ON_A_BACKEND = ("RequestHeaderModifier", "ResponseHeaderModifier")
 
 @dataclass(slots=True)
 class Filters:
-    """What the filters of one rule come to. ``unsupported``: those that weft does not have, for people."""
+    """What the filters of one rule come to. ``unsupported`` and ``unknown_ref``: as in RuleSpec."""
 
     request_headers: HeaderChange = NO_CHANGE
     response_headers: HeaderChange = NO_CHANGE
@@ -37,6 +37,7 @@ class Filters:
     mirrors: tuple[MirrorTarget, ...] = ()
     cors: Cors | None = None
     unsupported: str = ""
+    unknown_ref: str = ""
 
 
 def of_rule(filters: Iterable[Filter], namespace: str) -> Filters:
@@ -51,7 +52,8 @@ def of_rule(filters: Iterable[Filter], namespace: str) -> Filters:
             found.mirrors += _mirror(one.request_mirror, namespace)
         elif one.extension_ref is not None:
             named = one.extension_ref
-            found.unsupported = f"filter ExtensionRef {named.kind}.{named.group} {named.name}: weft has no such filter"
+            found.unknown_ref = f"{named.kind}.{named.group} {namespace}/{named.name}"
+            found.unsupported = f"filter ExtensionRef {found.unknown_ref}: weft has no such filter"
         elif isinstance(one, gateway.HTTPRouteFilter):
             _http_only(one, found)
     return found
@@ -80,13 +82,23 @@ def _http_only(one: gateway.HTTPRouteFilter, found: Filters) -> None:
         found.unsupported = f"filter {one.type}: weft has no such filter"
 
 
-def backend(ref: gateway.HTTPBackendRef | gateway.GRPCBackendRef, namespace: str) -> tuple[WeightedTarget, str]:
-    """The target, and what its own filters ask that weft does not do."""
+def backend(ref: gateway.HTTPBackendRef | gateway.GRPCBackendRef, namespace: str) -> tuple[WeightedTarget, Filters]:
+    """The target, and what its own filters come to."""
     filters = of_rule(ref.filters, namespace)
     foreign = [one.type for one in ref.filters if one.type not in _ON_A_BACKEND]
-    unsupported = filters.unsupported or (f"filter {foreign[0]} on a backendRef: use it on the rule" if foreign else "")
+    if foreign and not filters.unsupported:
+        filters.unsupported = f"filter {foreign[0]} on a backendRef: use it on the rule"
     weighted = WeightedTarget(target(ref, namespace), ref.weight, filters.request_headers, filters.response_headers)
-    return weighted, unsupported
+    return weighted, filters
+
+
+def lacking(own: Filters, backends: Iterable[Filters]) -> tuple[str, str]:
+    """``unsupported`` and ``unknown_ref`` of a rule with these filters of its own and of its backends."""
+    everything = (own, *backends)
+    return (
+        next((each.unsupported for each in everything if each.unsupported), ""),
+        next((each.unknown_ref for each in everything if each.unknown_ref), ""),
+    )
 
 
 def target(ref: gateway.BackendObjectReference, namespace: str) -> BackendTarget:

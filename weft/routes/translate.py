@@ -79,7 +79,7 @@ def _http_rule(rule: gateway.HTTPRouteRule, ref: RouteRef, index: int) -> RuleSp
         milliseconds(timeouts.backend_request or ""),
         _retry(rule.retry),
         filters.persistence(rule.session_persistence, ref, index),
-        found.unsupported or next((why for _, why in backends if why), ""),
+        *filters.lacking(found, (own for _, own in backends)),
     )
 
 
@@ -103,6 +103,7 @@ def _retry(retry: gateway.Retry | None) -> Retry | None:
 def _grpc_rule(rule: gateway.GRPCRouteRule, ref: RouteRef, index: int) -> RuleSpec:
     found = filters.of_rule(rule.filters, ref.namespace)
     backends = [filters.backend(one, ref.namespace) for one in rule.backend_refs]
+    unsupported, unknown_ref = filters.lacking(found, (own for _, own in backends))
     return RuleSpec(
         index,
         rule.name,
@@ -112,7 +113,8 @@ def _grpc_rule(rule: gateway.GRPCRouteRule, ref: RouteRef, index: int) -> RuleSp
         found.response_headers,
         mirrors=found.mirrors,
         persistence=filters.persistence(rule.session_persistence, ref, index),
-        unsupported=found.unsupported or next((why for _, why in backends if why), ""),
+        unsupported=unsupported,
+        unknown_ref=unknown_ref,
     )
 
 

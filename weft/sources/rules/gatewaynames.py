@@ -6,7 +6,9 @@ import ipaddress
 import re
 
 from weft.model.kinds import gateway
-from weft.model.origin import FieldPath
+from weft.model.origin import FieldPath, ManifestError
+from weft.policy.regex import check as check_regex
+from weft.policy.spot import Spot
 from weft.routes.durations import milliseconds
 from weft.sources.check import Check
 from weft.sources.rules import names
@@ -78,10 +80,9 @@ def url_path(found: Check, value: str, path: FieldPath) -> None:
 
 def regex(found: Check, value: str, path: FieldPath) -> None:
     try:
-        re.compile(value)
-    except re.error as error:
-        where = f" at position {error.pos}" if error.pos is not None else ""
-        found.error(path, f"not a regular expression: {error.msg}{where}", "the dialect is RE2")
+        check_regex(value, Spot(found.origin, path))
+    except ManifestError as error:
+        found.errors.append(error)
 
 
 def grpc(found: Check, match: gateway.GRPCMethodMatch, path: FieldPath) -> None:

@@ -1,0 +1,51 @@
+"""What became of routes, written to their status after each plan that is in force."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from weft.model.route import RouteRef
+from weft.model.world import World
+from weft.plan import Compiled
+from weft.routes.book import RouteOutcome
+from weft.sources.errors import StoreError
+from weft.sources.objects import Key
+from weft.sources.routestatus import route_status
+from weft.sources.store import Store
+
+log = logging.getLogger("weft.routes")
+
+
+class RouteStatus:
+    """A listener of the engine. ``reject`` says what Envoy does not take; it counts until it is said again."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._outcomes: Mapping[RouteRef, RouteOutcome] = {}
+        self._rejected: Mapping[RouteRef, str] = {}
+
+    def __call__(self, world: World, compiled: Compiled) -> None:
+        if compiled.outcomes is not self._outcomes:
+            self._write(compiled.outcomes)
+
+    def reject(self, routes: Mapping[RouteRef, str]) -> None:
+        """Why Envoy does not take these; all others are taken."""
+        if routes != self._rejected:
+            self._rejected = dict(routes)
+            self._write(self._outcomes)
+
+    def _write(self, outcomes: Mapping[RouteRef, RouteOutcome]) -> None:
+        now = datetime.now(UTC)
+        statuses = {
+            Key(*ref): route_status(self._store.get(Key(*ref)), outcome, now, self._rejected.get(ref, ""))
+            for ref, outcome in outcomes.items()
+            if self._store.has(Key(*ref))
+        }
+        try:
+            self._store.set_status(statuses)
+        except StoreError as error:
+            log.warning("the status of routes is not up to date: %s", error)
+        else:
+            self._outcomes = outcomes
