@@ -18,6 +18,7 @@ from weft.agent.engine import Engine
 from weft.agent.events import take_in
 from weft.agent.lifecycle import Pods
 from weft.agent.naming import Naming
+from weft.agent.routestatus import RouteStatus
 from weft.agent.waiting import Waiting
 from weft.agent.zonefile import ZoneFile
 from weft.built import built
@@ -108,7 +109,7 @@ class Agent:
         self.engine = Engine(self.datapath, Numbering(), World(self.config))
         zone_file = ZoneFile(self.paths)
         self._stack.callback(zone_file.close)
-        self.engine.listeners += [Naming(names, self.paths.cgroup), zone_file]
+        self.engine.listeners += [Naming(names, self.paths.cgroup), zone_file, RouteStatus(self.store)]
         self.commit(build_world(self.config, self.store.objects(), self.pods.local))
         self.datapath.enforce()
         node.bring_up(self.config)

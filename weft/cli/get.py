@@ -13,7 +13,8 @@ USAGE = "KIND [NAME] [-n NAMESPACE | -A] [-o json|yaml|wide|name]"
 def arguments(parser: Parser) -> None:
     parser.add_argument(
         "words", nargs="+", metavar="KIND [NAME]",
-        help="pods, services, deployments, cnp, ccnp, netpol, ns, endpointslices or identities",
+        help="pods, services, deployments, cnp, ccnp, netpol, httproutes, grpcroutes, referencegrants, ns, "
+        "endpointslices or identities",
     )  # fmt: skip
     add_namespace(parser)
     parser.add_argument("-A", "--all-namespaces", action="store_true")
