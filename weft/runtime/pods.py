@@ -213,7 +213,9 @@ class PodRuntime:
         self._last_endpoint = max(self._last_endpoint, record.endpoint)
         self._pool.claim(key, addresses)
         for container in record.containers:
-            await self._watcher.settled(self._folder(key).container(container))
+            directory = self._folder(key).container(container)
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # the death may have come before it was made
+            await self._watcher.settled(directory)
         local = self._network.find(name, self._paths.netns(name), addresses, EndpointId(record.endpoint))
         if local:
             self._endpoints[key] = local
