@@ -146,6 +146,6 @@ def _decision(datapath: Datapath, entries: int, repeat: int) -> float:
     chance = random.Random(entries)
     peers = [_peer(chance.randrange(entries)) for _ in range(QUESTIONS)]
     wide = to_wide(SERVER)
-    questions = b"".join(PolicyQuery(peer, wide, 8080, TCP, *(0,) * 6).pack() for peer in peers)
+    questions = b"".join(PolicyQuery(peer, wide, 8080, TCP, *(0,) * 9).pack() for peer in peers)
     run = bpf.prog_test_run(datapath.programs[QUERY], bytes(14) + questions, repeat=max(repeat, 10))
     return run.duration_ns / QUESTIONS

@@ -30,7 +30,7 @@ SUBPROGRAM int from_pod_slow(struct __sk_buff *skb, struct trip *t)
 		t->decision.reason = from_pod_ends(t);
 	if (t->decision.reason)
 		return refuse(skb, t);
-	t->decision.reason = t->packet.icmp_error ? admit_error(skb, t) : admit(t);
+	t->decision.reason = t->packet.icmp_error ? admit_error(skb, t) : admit(skb, t);
 	return t->decision.reason ? refuse(skb, t) : slow_pass(skb, t);
 }
 

@@ -21,23 +21,25 @@ INLINE int ends_refused(const struct policy_query *q, const struct peer *from, c
 
 SUBPROGRAM int query_answer(struct policy_query *q)
 {
-	struct peer from, to;
-	struct policy_question question = {&from, &to, q->port, q->protocol};
-	struct decision decision = {};
+	struct trip t = {.packet = {.source = q->source, .destination = q->destination, .protocol = q->protocol}};
+	const struct decision *decision = &t.decision;
 
-	peer_find(&q->destination, &to);
-	peer_find(&q->source, &from);
-	if (!from.pod.id || from.pod.id != to.pod.id) { /* what a pod says to itself never leaves its namespace */
-		decision.reason = ends_refused(q, &from, &to);
-		if (!decision.reason)
-			policy_decide(&question, &decision);
+	peer_find(&q->destination, &t.to);
+	peer_find(&q->source, &t.from);
+	if (!t.from.pod.id || t.from.pod.id != t.to.pod.id) { /* what a pod says to itself never leaves its namespace */
+		t.decision.reason = ends_refused(q, &t.from, &t.to);
+		if (!t.decision.reason)
+			leg_decide(&t, 0, q->port, PHASE_NONE);
 	}
-	q->reason = decision.reason;
-	q->flags = decision.flags;
-	q->egress_rule = decision.egress_rule;
-	q->ingress_rule = decision.ingress_rule;
-	q->source_identity = from.pod.identity;
-	q->destination_identity = to.pod.identity;
+	q->reason = decision->reason;
+	q->flags = decision->flags;
+	q->egress_rule = decision->egress_rule;
+	q->ingress_rule = decision->ingress_rule;
+	q->source_identity = t.from.pod.identity;
+	q->destination_identity = t.to.pod.identity;
+	q->route_l7 = decision->next == PHASE_ROUTE ? decision->l7 : 0;
+	q->egress_l7 = decision->egress_l7;
+	q->ingress_l7 = decision->ingress_l7;
 	return 0;
 }
 

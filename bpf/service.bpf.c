@@ -11,6 +11,9 @@ INLINE int dial(struct bpf_sock_addr *ctx, struct call *call, int v4)
 	struct backend picked;
 	struct dialled *dialled;
 
+	/* A routed connection keeps the service's address: Envoy picks the backend. */
+	if (service && service->routed && call->protocol == IPPROTO_TCP)
+		service = 0;
 	if (!service) { /* the socket may have dialled a service before */
 		bpf_sk_storage_delete(&peer_tcp, ctx->sk);
 		return CALL_PASSES;

@@ -6,7 +6,13 @@
 /* Finds both ends; 0 or the verdict that refuses the packet. */
 INLINE int to_pod_ends(struct trip *t)
 {
-	if (!peer_find(&t->packet.destination, &t->to))
+	int pod = peer_find(&t->packet.destination, &t->to);
+
+	if (t->from_proxy) { /* in the name of anybody, to anybody: its flow or its mark's phase decides */
+		peer_find(&t->packet.source, &t->from);
+		return target_refused(&t->to);
+	}
+	if (!pod)
 		return VERDICT_UNKNOWN_TARGET;
 	/* Local pods come through the other door; the node's own packets were received from nowhere. */
 	if (peer_find(&t->packet.source, &t->from) || t->from.flags & (IPCACHE_SERVICE | IPCACHE_UNASSIGNED))
@@ -20,11 +26,13 @@ INLINE int to_pod_ends(struct trip *t)
 SUBPROGRAM int to_pod_slow(struct __sk_buff *skb, struct trip *t)
 {
 	trip_start_slowly(t);
+	t->from_proxy = is_from_proxy(skb);
+	t->phase = t->from_proxy ? phase_of_mark(skb->mark) : PHASE_NONE;
 	if (!t->decision.reason)
 		t->decision.reason = to_pod_ends(t);
 	if (t->decision.reason)
 		return refuse(skb, t);
-	t->decision.reason = t->packet.icmp_error ? admit_error(skb, t) : admit(t);
+	t->decision.reason = t->packet.icmp_error ? admit_error(skb, t) : admit(skb, t);
 	return t->decision.reason ? refuse(skb, t) : slow_pass(skb, t);
 }
 
@@ -45,8 +53,10 @@ int to_pod(struct __sk_buff *skb)
 	t.side = flow_key_of(&t.packet, &t.key);
 	me = t.side & 1;
 	flow = bpf_map_lookup_elem(&flows, &t.key);
-	if (flow && flow_decides(flow, &t) && !flow->ifindex[me] && flow->ifindex[me ^ 1] &&
-	    !(flow->identity[me] == IDENTITY_HOST && t.device))
+	if (flow && flow_decides(flow, &t) &&
+	    (flow->proxy ? flow_side_proven(skb, flow, &t)
+			 : !flow->ifindex[me] && flow->ifindex[me ^ 1] &&
+				   !(flow->identity[me] == IDENTITY_HOST && t.device)))
 		return flow_pass(skb, &t, flow);
 	return to_pod_slow(skb, &t);
 }

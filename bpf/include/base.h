@@ -15,10 +15,17 @@
 
 /* A function of its own in the kernel: keeps the programs short and the stack frames apart. */
 #define SUBPROGRAM static __noinline __attribute__((unused))
-#define INLINE     static __always_inline __attribute__((unused))
+/* The same, verified once and alone: for what is called from many states. Weak, because each .bpf.c brings its copy.
+ * Pointers it gets may be NULL as far as the verifier knows. */
+#define GLOBAL __weak __noinline
+#define INLINE static __always_inline __attribute__((unused))
 
 #define NSEC_PER_SEC 1000000000ULL
 #define ETH_SIZE     14
+
+#define PROXY_FAMILY_V4 2 /* AF_INET, AF_INET6; the C library's headers are not for BPF */
+#define PROXY_FAMILY_V6 10
+
 /* Where a program stands: at a pod's own device, or before all pods. Also the direction of its counters. */
 enum door { FROM_POD = 0, TO_POD = 1 };
 
@@ -74,6 +81,11 @@ INLINE void mac_copy(struct mac *to, const struct mac *from)
 INLINE int addr_equal(const struct addr *a, const struct addr *b)
 {
 	return a->d[0] == b->d[0] && a->d[1] == b->d[1];
+}
+
+INLINE int is_proxy_v6(const struct addr *a)
+{
+	return a->d[0] == bpf_cpu_to_be64(PROXY_V6_HIGH) && a->d[1] == bpf_cpu_to_be64(PROXY_V6_LOW);
 }
 
 #define V4_MAPPED 0xffff0000ULL /* first half of d[1] of ::ffff:a.b.c.d, as loaded */

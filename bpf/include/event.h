@@ -78,30 +78,30 @@ SUBPROGRAM void record_write(const struct packet *p, const struct record *record
 			*lost += 1 + record->folded;
 		return;
 	}
-	*event = (struct flow_event){
-		.time_ns = bpf_ktime_get_boot_ns(),
-		.source = p->source,
-		.destination = p->destination,
-		.source_port = icmp ? 0 : p->source_port,
-		.destination_port = icmp ? p->policy_port : p->destination_port,
-		.protocol = p->protocol,
-		.tcp_flags = p->tcp_flags,
-		.type = record->type,
-		.reason = record->reason,
-		.source_identity = record->source_identity,
-		.destination_identity = record->destination_identity,
-		.source_endpoint = record->source_endpoint,
-		.destination_endpoint = record->destination_endpoint,
-		.egress_rule = record->egress_rule,
-		.ingress_rule = record->ingress_rule,
-		.revision = record->revision,
-		.length = record->length,
-		.folded = record->folded,
-		.ethertype = p->ethertype,
-		.flags = record->flags,
-		.ifindex = record->ifindex,
-		.cgroup = record->cgroup,
-	};
+	/* Field by field: a whole value would be made on the stack first. */
+	__builtin_memset(event, 0, sizeof(*event));
+	event->time_ns = bpf_ktime_get_boot_ns();
+	event->source = p->source;
+	event->destination = p->destination;
+	event->source_port = icmp ? 0 : p->source_port;
+	event->destination_port = icmp ? p->policy_port : p->destination_port;
+	event->protocol = p->protocol;
+	event->tcp_flags = p->tcp_flags;
+	event->type = record->type;
+	event->reason = record->reason;
+	event->source_identity = record->source_identity;
+	event->destination_identity = record->destination_identity;
+	event->source_endpoint = record->source_endpoint;
+	event->destination_endpoint = record->destination_endpoint;
+	event->egress_rule = record->egress_rule;
+	event->ingress_rule = record->ingress_rule;
+	event->revision = record->revision;
+	event->length = record->length;
+	event->folded = record->folded;
+	event->ethertype = p->ethertype;
+	event->flags = record->flags;
+	event->ifindex = record->ifindex;
+	event->cgroup = record->cgroup;
 	mac_copy((struct mac *)event->source_mac, &p->source_mac);
 	mac_copy((struct mac *)event->destination_mac, &p->destination_mac);
 	bpf_ringbuf_submit(event, 0);

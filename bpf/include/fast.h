@@ -4,6 +4,7 @@
 
 #include "deliver.h"
 #include "fragments.h"
+#include "proxy.h"
 #include "trip.h"
 
 INLINE __u32 current_revision(void)
@@ -31,6 +32,38 @@ SUBPROGRAM void flow_ended(struct __sk_buff *skb, struct trip *t, const struct f
 	trip_record(skb, t, EVENT_TRACE);
 }
 
+/* Where Envoy connects to an address of the node itself, its segments go over lo, and only the answers come by: then
+ * their FIN is the only one that is seen. */
+INLINE int flow_half_seen(const struct flow *flow)
+{
+	return flow->proxy == 1 << (flow->initiator & 1) && !flow->ifindex[0] && !flow->ifindex[1] &&
+	       flow->identity[(flow->initiator & 1) ^ 1] == IDENTITY_HOST;
+}
+
+/* The rest of flow_pass() for a flow with an end in Envoy. */
+SUBPROGRAM int flow_pass_proxied(struct __sk_buff *skb, struct trip *t, struct flow *flow)
+{
+	__u32 other = (t->side & 1) ^ 1;
+	struct proxy_way way = {.ifindex = flow->ifindex[other], .next = flow->next};
+
+	if (t->packet.tcp_flags & TCP_FIN && flow_half_seen(flow))
+		flow->state = FLOW_CLOSING;
+	t->from_proxy = flow->proxy >> (other ^ 1) & 1;
+	t->to_proxy = flow->proxy >> other & 1;
+	mac_copy(&way.mac, (const struct mac *)flow->mac[other]);
+	return proxy_deliver(skb, t, &way);
+}
+
+/* Whether a packet at weft_host comes from where its flow's side is. */
+INLINE int flow_side_proven(const struct __sk_buff *skb, const struct flow *flow, const struct trip *t)
+{
+	__u32 me = t->side & 1;
+
+	if (flow->proxy >> me & 1)
+		return is_from_proxy(skb);
+	return !flow->ifindex[me] && !(flow->identity[me] == IDENTITY_HOST && t->device) && !is_from_proxy(skb);
+}
+
 /* Pass a packet on as its flow says. */
 INLINE int flow_pass(struct __sk_buff *skb, struct trip *t, struct flow *flow)
 {
@@ -40,6 +73,8 @@ INLINE int flow_pass(struct __sk_buff *skb, struct trip *t, struct flow *flow)
 		flow_ended(skb, t, flow);
 	if (t->packet.piece == PIECE_FIRST)
 		fragment_remember(&t->packet);
+	if (flow->proxy)
+		return flow_pass_proxied(skb, t, flow);
 	return deliver(skb, t->door, flow->ifindex[other], (const struct mac *)flow->mac[other]);
 }
 
@@ -52,6 +87,16 @@ INLINE int slow_pass(struct __sk_buff *skb, struct trip *t)
 		trip_record(skb, t, EVENT_TRACE);
 	if (t->packet.piece == PIECE_FIRST)
 		fragment_remember(&t->packet);
+	if (t->to_proxy | t->from_proxy) {
+		struct proxy_way way = {
+			.ifindex = t->to.pod.ifindex,
+			.next = t->decision.next,
+			.begins = t->begins,
+		};
+
+		mac_copy(&way.mac, (const struct mac *)t->to.pod.mac);
+		return proxy_deliver(skb, t, &way);
+	}
 	return deliver(skb, t->door, t->to.pod.ifindex, (const struct mac *)t->to.pod.mac);
 }
 

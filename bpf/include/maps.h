@@ -92,6 +92,34 @@ struct {
 	__type(value, struct service);
 } WEFT_MAP(services);
 
+/* Listeners of routed services. Written by the agent before a service becomes routed, read by every new flow to an
+ * address that is not a pod's. Full: the agent refuses the plan. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 16);
+	__type(key, struct route_key);
+	__type(value, __u32);
+} WEFT_MAP(routes);
+
+/* Envoy's listening sockets. Written by proxy_opened when Envoy listens and by proxy_find when an agent starts; a
+ * socket that closes leaves by itself. Read by proxy_listen and by every new flow that needs Envoy. Full: the listener
+ * stays unknown, and what needs it is refused. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKHASH);
+	__uint(max_entries, 16384);
+	__type(key, struct proxy_key);
+	__type(value, __u64);
+} WEFT_MAP(proxy_sockets);
+
+/* phase of the listener - 1 -> what went to Envoy, exact. Written by programs, read by the agent. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 3);
+	__type(key, __u32);
+	__type(value, struct proxy_count);
+} WEFT_MAP(proxied);
+
 /* Backend lists: a list is written under a new number, then services point to it. Written by the agent, read by socket
  * hooks. Full: the agent refuses the plan. */
 struct {

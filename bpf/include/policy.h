@@ -20,7 +20,11 @@ struct decision {
 	__u32 ingress_rule;
 	__u16 flags; /* EVENT_F_INGRESS, EVENT_F_*_ENFORCED */
 	__u8 reason; /* VERDICT_* */
-	__u8 pad;
+	__u8 next;   /* PHASE_*: what `l7` is for */
+	__u16 egress_l7;
+	__u16 ingress_l7;
+	__u16 l7; /* the listener that this leg has to pass; 0 = none */
+	__u16 pad;
 };
 
 /* Who has an address; 1 if it is a pod of this node. */
@@ -53,8 +57,14 @@ struct policy_side {
 	__u8 pad;
 };
 
-/* One pod's answer, and the rule that gave it. */
-SUBPROGRAM int policy_lookup(const struct policy_side *side, __u32 *rule)
+struct policy_answer {
+	__u32 rule; /* that gave it */
+	__u16 l7;   /* listener that has to see the requests */
+	__u16 pad;
+};
+
+/* One pod's answer. */
+SUBPROGRAM int policy_lookup(const struct policy_side *side, struct policy_answer *answer)
 {
 	struct policy_key key = {
 		.prefixlen = 88,
@@ -65,7 +75,8 @@ SUBPROGRAM int policy_lookup(const struct policy_side *side, __u32 *rule)
 	};
 	struct policy_entry *entry;
 
-	*rule = 0;
+	answer->rule = 0;
+	answer->l7 = 0;
 	if (side->table == TABLE_OPEN)
 		return VERDICT_FORWARDED;
 	entry = bpf_map_lookup_elem(&policy, &key);
@@ -75,9 +86,12 @@ SUBPROGRAM int policy_lookup(const struct policy_side *side, __u32 *rule)
 	}
 	if (!entry) /* not even the default: the table is not written yet */
 		return VERDICT_ENDPOINT_NOT_READY;
-	*rule = entry->rule;
-	if (entry->action == POLICY_ALLOW)
-		return VERDICT_FORWARDED;
+	answer->rule = entry->rule;
+	if (entry->action == POLICY_ALLOW) {
+		answer->l7 = entry->l7;
+		/* Envoy sees TCP only; what it cannot see is not what the rule allows. */
+		return entry->l7 && side->protocol != IPPROTO_TCP ? VERDICT_POLICY_DENIED : VERDICT_FORWARDED;
+	}
 	return entry->action == POLICY_DENY ? VERDICT_POLICY_DENY : VERDICT_POLICY_DENIED;
 }
 
@@ -86,6 +100,8 @@ INLINE int destination_refused(const struct addr *to)
 {
 	__u32 v4 = bpf_ntohl(v4_of(to));
 
+	if (is_proxy_v6(to)) /* the IPv4 one is in 127.0.0.0/8 */
+		return VERDICT_INVALID_PACKET;
 	if (is_v4(to)) {
 		if (v4 >> 28 == 0xe || v4 == 0xffffffff) /* 224.0.0.0/4, 255.255.255.255 */
 			return VERDICT_MULTICAST;
@@ -97,11 +113,9 @@ INLINE int destination_refused(const struct addr *to)
 							       : VERDICT_FORWARDED; /* ::, ::1 */
 }
 
-/* Addresses that no new flow may go to, whatever policy says. */
+/* Addresses that nothing may go to, whatever policy says. */
 INLINE int target_refused(const struct peer *to)
 {
-	if (to->flags & IPCACHE_SERVICE)
-		return VERDICT_IS_A_CLUSTERIP;
 	return to->flags & IPCACHE_UNASSIGNED ? VERDICT_UNKNOWN_TARGET : VERDICT_FORWARDED;
 }
 
@@ -112,18 +126,20 @@ struct policy_question {
 	__u8 protocol;
 };
 
-/* Both pods' policies in one go: the sender's egress, then the receiver's ingress. */
+/* Both pods' policies in one go: the sender's egress, then the receiver's ingress. `decision` is zeroed before. */
 INLINE void policy_decide(const struct policy_question *question, struct decision *decision)
 {
 	const struct peer *from = question->from, *to = question->to;
 	struct policy_side side = {.port = question->port, .protocol = question->protocol};
+	struct policy_answer answer;
 
-	__builtin_memset(decision, 0, sizeof(*decision));
 	if (from->pod.id) {
 		side.table = from->pod.egress_table;
 		side.class = to->pod.class;
 		decision->flags |= side.table != TABLE_OPEN ? EVENT_F_EGRESS_ENFORCED : 0;
-		decision->reason = policy_lookup(&side, &decision->egress_rule);
+		decision->reason = policy_lookup(&side, &answer);
+		decision->egress_rule = answer.rule;
+		decision->egress_l7 = answer.l7;
 		if (decision->reason)
 			return;
 	}
@@ -131,7 +147,9 @@ INLINE void policy_decide(const struct policy_question *question, struct decisio
 		side.table = to->pod.ingress_table;
 		side.class = from->pod.class;
 		decision->flags |= side.table != TABLE_OPEN ? EVENT_F_INGRESS_ENFORCED : 0;
-		decision->reason = policy_lookup(&side, &decision->ingress_rule);
+		decision->reason = policy_lookup(&side, &answer);
+		decision->ingress_rule = answer.rule;
+		decision->ingress_l7 = answer.l7;
 		decision->flags |= decision->reason ? EVENT_F_INGRESS : 0;
 	}
 }

@@ -4,6 +4,7 @@
 
 #include "deliver.h"
 #include "parse.h"
+#include "proxy.h"
 #include "trip.h"
 
 #define TCP_SEQ      4
@@ -13,7 +14,7 @@
 #define OFFSET_MASK  0x00f0 /* of the 16 bits at TCP_FLAGS, as loaded */
 
 /* Exchange a frame's two ends: MACs, addresses, ports. That changes no checksum. */
-INLINE long swap_ends(struct __sk_buff *skb, const struct packet *p)
+SUBPROGRAM int swap_ends(struct __sk_buff *skb, const struct packet *p)
 {
 	struct mac macs[2], mac;
 	__be16 ports[2], port;
@@ -42,7 +43,7 @@ INLINE long swap_ends(struct __sk_buff *skb, const struct packet *p)
 }
 
 /* Write sequence number and flags; the checksum follows (also where the device is to finish it). */
-INLINE long set_segment(struct __sk_buff *skb, __u32 l4, __be32 seq, __u8 flags)
+SUBPROGRAM int set_segment(struct __sk_buff *skb, __u32 l4, __be32 seq, __u8 flags)
 {
 	__be16 old_flags, new_flags;
 	__be32 old_seq;
@@ -68,6 +69,34 @@ INLINE int can_reset(const struct packet *p)
 	       (p->tcp_flags & (TCP_ACK | TCP_RST)) == TCP_ACK;
 }
 
+/* Whether a refused SYN is answered: where somebody waits who should not be kept waiting. */
+INLINE int can_refuse(const struct trip *t)
+{
+	const struct packet *p = &t->packet;
+
+	return (t->from_proxy || t->decision.reason == VERDICT_PROXY_GONE) && p->role == ROLE_OPENS &&
+	       p->protocol == IPPROTO_TCP && p->piece == PIECE_WHOLE && !p->payload;
+}
+
+/* Answer a SYN as a port that nobody listens on would (RFC 9293, 3.5.2). */
+SUBPROGRAM int answer_syn(struct __sk_buff *skb, const struct trip *t)
+{
+	const struct packet *p = &t->packet;
+	__be32 seq, ack, before;
+
+	if (bpf_skb_load_bytes(skb, p->l4 + TCP_SEQ, &seq, 4) ||
+	    bpf_skb_load_bytes(skb, p->l4 + TCP_ACK_SEQ, &before, 4))
+		return TC_ACT_SHOT;
+	ack = bpf_htonl(bpf_ntohl(seq) + 1);
+	if (bpf_l4_csum_replace(skb, p->l4 + TCP_CHECKSUM, before, ack, 4) ||
+	    bpf_skb_store_bytes(skb, p->l4 + TCP_ACK_SEQ, &ack, 4, 0) ||
+	    set_segment(skb, p->l4, 0, TCP_RST | TCP_ACK) || swap_ends(skb, p))
+		return TC_ACT_SHOT;
+	if (t->from_proxy)
+		skb->mark = MARK_TO_PROXY;
+	return bpf_redirect(skb->ifindex, t->door == FROM_POD ? 0 : BPF_F_INGRESS);
+}
+
 /* Answer a refused segment's sender with an RST; `both`: pass one on to the other end too, for a flow that existed.
  * Returns the hook's code. */
 SUBPROGRAM int reset(struct __sk_buff *skb, const struct trip *t, int both)
@@ -75,18 +104,24 @@ SUBPROGRAM int reset(struct __sk_buff *skb, const struct trip *t, int both)
 	const struct packet *p = &t->packet;
 	__be32 seq, ack;
 
+	if (can_refuse(t))
+		return answer_syn(skb, t);
 	if (!can_reset(p))
 		return TC_ACT_SHOT;
 	if (bpf_skb_load_bytes(skb, p->l4 + TCP_SEQ, &seq, 4) || bpf_skb_load_bytes(skb, p->l4 + TCP_ACK_SEQ, &ack, 4))
 		return TC_ACT_SHOT;
 	if (set_segment(skb, p->l4, ack, TCP_RST) || swap_ends(skb, p))
 		return TC_ACT_SHOT;
+	if (t->from_proxy)
+		skb->mark = MARK_TO_PROXY;
 	/* Back to the pod through its own device, or into the stack as if the pod had sent it. */
 	bpf_clone_redirect(skb, skb->ifindex, t->door == FROM_POD ? 0 : BPF_F_INGRESS);
 	if (!both)
 		return TC_ACT_SHOT;
 	if (swap_ends(skb, p) || set_segment(skb, p->l4, seq, TCP_RST | TCP_ACK))
 		return TC_ACT_SHOT;
+	if (t->from_proxy | t->to_proxy)
+		return proxy_send(skb, t->door, t->to_proxy, t->to.pod.ifindex, (const struct mac *)t->to.pod.mac);
 	return send(skb, t->door, t->to.pod.ifindex, (const struct mac *)t->to.pod.mac);
 }
 

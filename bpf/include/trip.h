@@ -14,9 +14,13 @@ struct trip {
 	__u32 side; /* of the flow key: the sender's, 0 or 1 */
 	__u32 revision;
 	__u32 door;
-	__u32 device; /* it came in by; 0 = made by this node */
-	__u32 begins; /* 1: first packet of a flow, or one whose verdict changed: worth a record */
-	__u32 ends;   /* 1: last packet of a flow that was decided again */
+	__u32 device;    /* it came in by; 0 = made by this node */
+	__u8 begins;     /* 1: first packet of a flow, or one whose verdict changed: worth a record */
+	__u8 ends;       /* 1: last packet of a flow that was decided again */
+	__u8 from_proxy; /* 1: from a socket of this node's Envoy */
+	__u8 to_proxy;   /* 1: to one */
+	__u8 phase;      /* PHASE_*, by the mark of Envoy's socket */
+	__u8 pad[3];
 	/* From here on unset on the fast path, which has no use for it. */
 	struct peer from; /* who sent this packet */
 	struct peer to;
@@ -45,7 +49,8 @@ SUBPROGRAM void trip_record(struct __sk_buff *skb, const struct trip *t, __u8 ty
 		.revision = t->revision,
 		.length = skb->len,
 		.ifindex = t->device,
-		.flags = t->decision.flags,
+		.flags = t->decision.flags | (t->to_proxy ? EVENT_F_PROXIED : 0) |
+			 (t->from_proxy ? EVENT_F_FROM_PROXY : 0),
 		.type = type,
 		.reason = t->decision.reason,
 	};

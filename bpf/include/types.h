@@ -9,7 +9,7 @@
 #include <linux/types.h>
 
 /* Layout version: written into the pin path, so that an agent never reads maps of another shape. */
-#define WEFT_LAYOUT_VERSION 1
+#define WEFT_LAYOUT_VERSION 2
 
 struct addr {
 	__u64 d[2]; /* network byte order */
@@ -28,8 +28,10 @@ struct endpoint {
 	__u32 egress_table;  /* policy table for what it sends; TABLE_OPEN = not enforced */
 	__u8 mac[6];         /* the pod's own MAC */
 	__u8 pad[2];
+	__u32 scope; /* number of its namespace: whose consumer routes concern it */
+	__u32 pad2;
 };
-_Static_assert(sizeof(struct endpoint) == 32, "endpoint");
+_Static_assert(sizeof(struct endpoint) == 40, "endpoint");
 
 #define TABLE_OPEN 0 /* no policy selects the pod in this direction: everything passes */
 
@@ -76,7 +78,7 @@ struct policy_entry {
 	__u32 rule;  /* which rule decided; 0 = none (default deny) */
 	__u8 action; /* POLICY_* */
 	__u8 flags;  /* POLICY_F_* */
-	__u16 l7;    /* reserved: rule set of a layer-7 redirect */
+	__u16 l7;    /* with POLICY_ALLOW: the listener that has to see the requests; 0 = none. TCP only */
 };
 _Static_assert(sizeof(struct policy_entry) == 8, "policy_entry");
 
@@ -115,7 +117,12 @@ struct flow {
 	__u8 state;     /* FLOW_* */
 	__u8 closing;   /* bit per side: FIN seen */
 	__u8 cut_by;    /* FLOW_CUT: EVENT_F_INGRESS if the ingress side refused */
-	__u8 pad[8];
+	__u16 l7;       /* listener that the other side's end belongs to; 0 = none */
+	__u8 proxy;     /* bit per side: its end is a socket of this node's Envoy */
+	__u8 phase;     /* PHASE_*: what the initiator has been through; PHASE_NONE unless it is Envoy */
+	__u8 next;      /* PHASE_*: what `l7` is for */
+	__u8 cut_why;   /* FLOW_CUT: verdict for its packets; 0 = POLICY_REVOKED */
+	__u8 pad[2];
 };
 _Static_assert(sizeof(struct flow) == 64, "flow");
 
@@ -133,6 +140,62 @@ struct flow_count {
 };
 _Static_assert(sizeof(struct flow_count) == 8, "flow_count");
 
+/* ---- layer 7: docs/decisions/0007-layer-7.md --------------------------------------------------------------------- */
+
+/* Envoy's listeners have these addresses, which nothing routes to, and their number as port. */
+#define PROXY_V4      0x7f776566         /* 127.119.101.102 */
+#define PROXY_V6_HIGH 0x0100000000000000 /* 100::7765:6674 */
+#define PROXY_V6_LOW  0x77656674
+
+/* Marks of packets within the node's namespace. A packet loses its mark when it crosses namespaces. */
+#define MARK_MASK          0xf00u
+#define MARK_TO_PROXY      0x200u /* set by the doors: up to Envoy */
+#define MARK_PROXY         0x800u /* in all of Envoy's own: down to weft_host */
+#define MARK_PROXY_ANSWER  0x900u /* its accepted sockets */
+#define MARK_PROXY_ROUTED  0xa00u /* its upstream sockets: the phase that is done */
+#define MARK_PROXY_EGRESS  0xb00u
+#define MARK_PROXY_INGRESS 0xc00u
+
+/* Routing tables for MARK_TO_PROXY and for MARK_PROXY, and the rules' priorities. */
+#define PROXY_TABLE_IN  200
+#define PROXY_TABLE_OUT 201
+#define PROXY_RULE_IN   10
+#define PROXY_RULE_OUT  11
+
+/* Source ports of Envoy's upstream connections, apart from those of pods' own. */
+#define PROXY_PORT_FIRST 61000
+#define PROXY_PORT_LAST  65535
+
+/* A connection's ways through Envoy, in their order. (mark >> 8) - 9 of Envoy's sockets. */
+enum proxy_phase {
+	PHASE_NONE = 0,
+	PHASE_ROUTE = 1,   /* the client dialled a routed service port */
+	PHASE_EGRESS = 2,  /* http rules of the client's policy */
+	PHASE_INGRESS = 3, /* http rules of the server's policy */
+};
+
+/* routes: which listener has the routes of a service port, for clients of a namespace */
+struct route_key {
+	__u32 service; /* service.id */
+	__u32 scope;   /* endpoint.scope of the client; 0 = clients whose namespace has no routes of its own */
+};
+_Static_assert(sizeof(struct route_key) == 8, "route_key");
+
+/* proxy_sockets: Envoy's listening sockets */
+struct proxy_key {
+	__u32 family; /* AF_INET, AF_INET6 */
+	__u32 port;   /* the listener's number */
+};
+_Static_assert(sizeof(struct proxy_key) == 8, "proxy_key");
+
+/* proxied: what went to Envoy for a phase, counted where it was sent there */
+struct proxy_count {
+	__u64 connections;
+	__u64 packets;
+	__u64 bytes;
+};
+_Static_assert(sizeof(struct proxy_count) == 24, "proxy_count");
+
 /* ---- services -------------------------------------------------------------------------------------------------- */
 
 struct service_key {
@@ -147,9 +210,11 @@ struct service {
 	__u32 backends;         /* number of the backend list in force; lists are never edited, only replaced */
 	__u32 count;            /* its length; 0 = refuse at once */
 	__u32 affinity_seconds; /* 0 = none, else sessionAffinity ClientIP */
-	__u32 id;               /* stable number of the service port, for affinity */
+	__u32 id;               /* stable number of the service port, for affinity and routes */
+	__u32 routed;           /* 1: socket hooks leave TCP connections alone; they go to Envoy (map routes) */
+	__u32 pad;
 };
-_Static_assert(sizeof(struct service) == 16, "service");
+_Static_assert(sizeof(struct service) == 24, "service");
 
 struct backend_key {
 	__u32 backends;
@@ -229,6 +294,8 @@ enum event_type {
 #define EVENT_F_EGRESS_ENFORCED  4u
 #define EVENT_F_INGRESS_ENFORCED 8u
 #define EVENT_F_AGAIN            16u /* an existing flow decided again under a new revision */
+#define EVENT_F_PROXIED          32u /* the packet went to Envoy, or would have */
+#define EVENT_F_FROM_PROXY       64u /* Envoy made it, in the name of its source */
 
 /* ---- configuration and counters ---------------------------------------------------------------------------------- */
 
@@ -260,7 +327,10 @@ struct policy_query {
 	__u32 ingress_rule;
 	__u32 source_identity;
 	__u32 destination_identity;
-	__u32 pad3[2];
+	__u16 egress_l7; /* listeners that it would pass, in this order: route_l7, egress_l7, ingress_l7; 0 = none */
+	__u16 ingress_l7;
+	__u16 route_l7; /* of a routed service's address; what policy says then is asked about the backend */
+	__u16 pad3;
 };
 _Static_assert(sizeof(struct policy_query) == 64, "policy_query");
 

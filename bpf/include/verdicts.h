@@ -39,7 +39,11 @@
 	VERDICT(POLICY_REVOKED,       226, "POLICY_DENIED", "Policy changed: open connection cut") \
 	VERDICT(FORGED_HOST_SOURCE,   227, "INVALID_SOURCE_IP", "Outside packet with the node's or a pod's address as its source") \
 	VERDICT(ENDPOINT_NOT_READY,   228, "NO_CONFIGURATION_AVAILABLE_TO_PERFORM_POLICY_DECISION", "Pod has no policy yet") \
-	VERDICT(MULTICAST,            229, "UNSUPPORTED_L3_PROTOCOL", "Multicast and broadcast are not carried")
+	VERDICT(MULTICAST,            229, "UNSUPPORTED_L3_PROTOCOL", "Multicast and broadcast are not carried") \
+	VERDICT(PROXY_GONE,           230, "SOCKET_LOOKUP_FAILED", "Envoy of this node is not running, or has no such listener") \
+	VERDICT(PROXY_PORT_TAKEN,     231, "SOCKET_ASSIGN_FAILED", "Envoy has a connection with these addresses and ports") \
+	VERDICT(PROXY_STRAY,          232, "UNKNOWN_CONNECTION_TRACKING_STATE", "Envoy's packet that belongs to no connection") \
+	VERDICT(PROXY_HAIRPIN,        233, "SOCKET_ASSIGN_FAILED", "Envoy cannot connect a pod to itself under its own address")
 /* clang-format on */
 
 #define WEFT_VERDICT_ENUM(name, code, hubble, text) VERDICT_##name = code,

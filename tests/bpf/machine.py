@@ -64,7 +64,7 @@ class Machine:
 
     # ---- what the agent would write -------------------------------------------------------------------------------
 
-    def pod(self, number: int, *, ingress: int = 0, egress: int = 0, quota: int = 1000) -> Pod:
+    def pod(self, number: int, *, ingress: int = 0, egress: int = 0, quota: int = 1000, scope: int = 0) -> Pod:
         """A new pod, or one whose policy tables change."""
         device = f"pod{number}"
         v4, v6 = f"10.0.0.{number}", f"fd00::{number:x}"
@@ -79,7 +79,7 @@ class Machine:
         count = struct.pack("=I", number)
         if self.maps["flow_count"].lookup(count) is None:
             self.maps["flow_count"].update(count, layouts.FlowCount(0, quota).pack())
-        entry = layouts.Endpoint(number, made.ifindex, 65536 + number, number, ingress, egress, made.mac)
+        entry = layouts.Endpoint(number, made.ifindex, 65536 + number, number, ingress, egress, made.mac, scope)
         for address in (v4, v6):
             self.maps["endpoints"].update(to_wide(ip_address(address)), entry.pack())
         return made
@@ -96,13 +96,13 @@ class Machine:
 
     def rule(
         self, table: int, action: int, *, class_: int | None = None, protocol: int = 0, port: int = 0,
-        bits: int | None = None, rule: int = 0, flags: int = 0,
+        bits: int | None = None, rule: int = 0, flags: int = 0, l7: int = 0,
     ) -> None:  # fmt: skip
         """An entry; its prefix length follows what is given: nothing = default, class, + protocol, + one whole port."""
         if bits is None:
             bits = 32 if class_ is None else 64 if not protocol else 72 if not port else 88
         key = layouts.PolicyKey(bits, table, class_ or 0, protocol, port)
-        self.maps["policy"].update(key.pack(), layouts.PolicyEntry(rule, action, flags, 0).pack())
+        self.maps["policy"].update(key.pack(), layouts.PolicyEntry(rule, action, flags, l7).pack())
 
     def revision(self, number: int) -> None:
         self.maps["config"].update(bytes(4), layouts.Config(number).pack())

@@ -24,7 +24,7 @@ def pod(number: int, version: int = 4) -> str:
 
 def ask(machine: Machine, *questions: Asked) -> list[PolicyQuery]:
     packed = b"".join(
-        PolicyQuery(to_wide(ip_address(source)), to_wide(ip_address(to)), port, protocol, *(0,) * 6).pack()
+        PolicyQuery(to_wide(ip_address(source)), to_wide(ip_address(to)), port, protocol, *(0,) * 9).pack()
         for source, to, protocol, port in questions
     )
     result = bpf.prog_test_run(machine.programs["query"], bytes(14) + packed)

@@ -88,7 +88,7 @@ def publish(
     plain = ip_address(address)
     wide = to_wide(getattr(plain, "ipv4_mapped", None) or plain)
     key = layouts.ServiceKey(wide, port, protocol)
-    made.maps["services"].update(key.pack(), layouts.Service(number, len(backends), affinity, 7).pack())
+    made.maps["services"].update(key.pack(), layouts.Service(number, len(backends), affinity, 7, 0).pack())
 
 
 @contextlib.contextmanager

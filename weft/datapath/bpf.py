@@ -24,6 +24,8 @@ LINK_CREATE, LINK_UPDATE = 28, 29
 ANY, EXIST = 0, 2
 """Flags of a map update."""
 _LINK_CGROUP = 3
+CGROUP_SOCK_OPS, SK_LOOKUP = 3, 36
+"""Attach types of links to a cgroup and to a network namespace."""
 TCX_INGRESS, TCX_EGRESS = 46, 47
 """Attach types of tcx links (Linux 6.6)."""
 MAP_TYPE_HASH, MAP_TYPE_PERCPU_HASH, MAP_TYPE_PERCPU_ARRAY = 1, 5, 6
@@ -115,8 +117,8 @@ def object_info(fd: int, size: int = 256) -> bytes:
 
 
 def link_target(fd: int) -> int:
-    """What a tcx or cgroup link is attached to: the device's ifindex, or the cgroup's id (its folder's inode). 0 once
-    that is gone."""
+    """What a tcx, cgroup or network-namespace link is attached to: the device's ifindex, or the inode of the cgroup's
+    folder or of the namespace. 0 once that is gone."""
     info = object_info(fd)
     kind = struct.unpack_from("=I", info)[0]
     return int(struct.unpack_from("=Q" if kind == _LINK_CGROUP else "=I", info, 16)[0])
@@ -139,7 +141,7 @@ def program_load(kind: int, attach_type: int, instructions: bytes, name: str) ->
 
 
 def link_create(program: int, target: int, attach_type: int, what: str) -> int:
-    """Attach by link; ``target`` is an ifindex (tcx) or the fd of a cgroup folder. Returns the link's fd."""
+    """Attach by link; ``target`` is an ifindex (tcx), or the fd of a cgroup folder or namespace. Returns its fd."""
     return check(call(LINK_CREATE, attribute("IIII", program, target, attach_type, 0)), f"attach to {what}")
 
 

@@ -25,6 +25,7 @@ def entries(kernel: Desired) -> dict[MapName, int]:
         "policy": sum(map(len, kernel.tables.values())),
         "services": len(kernel.services),
         "backends": sum(map(len, kernel.backends.values())),
+        "routes": len(kernel.routes),
         "backend_members": sum(len(kernel.backends[number]) for number in kernel.affinity_lists),
     }
 

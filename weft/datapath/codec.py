@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from weft.model.desired import (
     MemberKey,
     PolicyEntry,
     PolicyKey,
+    RouteKey,
     ServiceEntry,
     ServiceKey,
 )
@@ -45,8 +47,11 @@ def _policy_key(key: PolicyKey) -> bytes:
 CODECS: Mapping[MapName, Codec] = {
     "endpoints": Codec(bytes, layouts.Endpoint.pack),
     "ipcache": Codec(_ipcache_key, layouts.IpcacheEntry.pack),
-    "policy": Codec(_policy_key, lambda entry: layouts.PolicyEntry(entry.rule, entry.action, entry.flags, 0).pack()),
+    "policy": Codec(
+        _policy_key, lambda entry: layouts.PolicyEntry(entry.rule, entry.action, entry.flags, entry.l7).pack()
+    ),
     "services": Codec(lambda key: layouts.ServiceKey(*key).pack(), lambda entry: layouts.Service(*entry).pack()),
+    "routes": Codec(lambda key: layouts.RouteKey(*key).pack(), lambda listener: struct.pack("=I", listener)),
     "backends": Codec(lambda key: layouts.BackendKey(*key).pack(), lambda entry: layouts.Backend(*entry).pack()),
     "backend_members": Codec(
         lambda key: layouts.MemberKey(key.address, key.port, key.backends).pack(), lambda _: b"\1"
@@ -64,6 +69,10 @@ def read(maps: Mapping[str, Map]) -> Desired:
         services=(services := _services(maps["services"])),
         backends=(backends := _backends(maps["backends"], {entry.backends for entry in services.values()})),
         affinity_lists=_affinity_lists(maps["backend_members"], backends),
+        routes={
+            RouteKey(*layouts.RouteKey.unpack(raw)): int.from_bytes(value, "little")
+            for raw, value in maps["routes"].items()
+        },
     )
 
 
@@ -73,7 +82,7 @@ def _endpoints(source: Map) -> dict[bytes, EndpointEntry]:
         e = layouts.Endpoint.unpack(value)
         found[key] = EndpointEntry(
             EndpointId(e.id), e.ifindex, IdentityId(e.identity), ClassId(e.class_),
-            TableId(e.ingress_table), TableId(e.egress_table), e.mac,
+            TableId(e.ingress_table), TableId(e.egress_table), e.mac, e.scope,
         )  # fmt: skip
     return found
 
@@ -92,7 +101,7 @@ def _tables(source: Map) -> dict[TableId, dict[PolicyKey, PolicyEntry]]:
     for raw, value in source.items():
         k, e = layouts.PolicyKey.unpack(raw), layouts.PolicyEntry.unpack(value)
         key = PolicyKey(TableId(k.table), ClassId(k.class_), k.protocol, k.port, k.prefixlen)
-        found.setdefault(key.table, {})[key] = PolicyEntry(e.action, RuleId(e.rule), e.flags)
+        found.setdefault(key.table, {})[key] = PolicyEntry(e.action, RuleId(e.rule), e.flags, e.l7)
     return found
 
 

@@ -12,14 +12,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from weft.built import built
-from weft.datapath import bpf, capacity, codec, features, layouts, rtnetlink
+from weft.datapath import bpf, capacity, codec, features, layouts, netns, rtnetlink
 from weft.datapath.errors import DatapathError
 from weft.datapath.libbpf import Object
 from weft.datapath.maps import Map
@@ -27,7 +28,12 @@ from weft.datapath.netlink import Netlink
 from weft.datapath.node import HOST_DEVICE, NodePaths, is_pod_device, remove_pins
 from weft.model.desired import BumpRevision, Desired, Step, Write
 
+if TYPE_CHECKING:
+    from weft.datapath.proxied import Cut, ProxyCount
+
 FROM_POD, TO_POD, QUERY, START_EXPIRY = "from_pod", "to_pod", "query", "start_expiry"
+PROXY_LISTEN, PROXY_OPENED, PROXY_FIND = "proxy_listen", "proxy_opened", "proxy_find"
+_FIND_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ class _Hook(NamedTuple):
     target: int
     """ifindex, or descriptor of the cgroup's folder."""
     number: int
-    """What the link says of its target: ifindex, or the cgroup's id."""
+    """What the link says of its target: ifindex, or the inode of cgroup or namespace."""
 
 
 def _put_in_force(hook: _Hook, program: int) -> None:
@@ -145,14 +151,10 @@ class Datapath:
         Then the maps of other layouts go, and links whose device has gone.
         """
         self._start_expiry()
-        cgroup = os.open(self.paths.cgroup, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            number = os.fstat(cgroup).st_ino
-            for name, attach_type in self._socket_hooks.items():
-                link = _Hook(self._links / name, attach_type, cgroup, number)
-                _put_in_force(link, self.programs[name])
-        finally:
-            os.close(cgroup)
+        self._hook_cgroup(self.paths.cgroup, self._socket_hooks)
+        with netns.own() as namespace:
+            hook = _Hook(self._links / PROXY_LISTEN, bpf.SK_LOOKUP, namespace, os.fstat(namespace).st_ino)
+            _put_in_force(hook, self.programs[PROXY_LISTEN])
         with Netlink() as netlink:
             devices = rtnetlink.links(netlink)
         if HOST_DEVICE in devices:
@@ -161,11 +163,39 @@ class Datapath:
             if is_pod_device(name):
                 self._attach(name, device.ifindex, FROM_POD)
         for pin in list(self._links.iterdir()):
-            if pin.name not in devices and pin.name not in self._socket_hooks:
+            if pin.name not in (*devices, *self._socket_hooks, PROXY_LISTEN, PROXY_OPENED):
                 pin.unlink()
         for folder in list(self.paths.pin_dir.iterdir()):
             if folder not in (self._links, self._folder):
                 remove_pins(folder)
+
+    def watch_proxy(self, cgroup: Path, listeners: Iterable[int] = ()) -> int:
+        """Know the listeners of the Envoy in this cgroup: those it opens from now on, and ``listeners`` (numbers) if
+        they listen by now. Returns how many of those were found, IPv4 and IPv6 counted apart. Safe to repeat.
+
+        Needed for as long as this cgroup has an Envoy, before it starts; the link outlives the agent.
+        """
+        self._hook_cgroup(cgroup, {PROXY_OPENED: bpf.CGROUP_SOCK_OPS})
+        wanted, found = sorted(listeners), 0
+        for start in range(0, len(wanted), _FIND_AT_ONCE):
+            part = wanted[start : start + _FIND_AT_ONCE]
+            packet = bytes(14) + struct.pack(f"={len(part)}H", *part)
+            found += bpf.prog_test_run(self.programs[PROXY_FIND], packet + bytes(max(0, 64 - len(packet)))).retval
+        return found
+
+    def unwatch_proxy(self) -> None:
+        """The cgroup is not Envoy's any more."""
+        (self._links / PROXY_OPENED).unlink(missing_ok=True)
+
+    def _hook_cgroup(self, path: Path, hooks: Mapping[str, int]) -> None:
+        """Programs by name → attach type, on a cgroup's folder."""
+        cgroup = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            number = os.fstat(cgroup).st_ino
+            for name, attach_type in hooks.items():
+                _put_in_force(_Hook(self._links / name, attach_type, cgroup, number), self.programs[name])
+        finally:
+            os.close(cgroup)
 
     def attach_pod(self, device: str, ifindex: int) -> None:
         """``from_pod`` on what the pod sends. Waits for RCU (8 ms) the first time."""
@@ -203,6 +233,20 @@ class Datapath:
         result = bpf.prog_test_run(self.programs[START_EXPIRY], bytes(64)).retval
         if result:
             raise DatapathError("start the flow table's expiry", result)
+
+    # ---- layer 7 --------------------------------------------------------------------------------------------------
+
+    def cut_proxied(self) -> Cut:
+        """See weft.datapath.proxied.cut_proxied."""
+        from weft.datapath.proxied import cut_proxied  # which needs this module
+
+        return cut_proxied(self)
+
+    def proxied(self) -> dict[str, ProxyCount]:
+        """See weft.datapath.proxied.proxied."""
+        from weft.datapath.proxied import proxied  # which needs this module
+
+        return proxied(self)
 
     # ---- the plan -------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-WEFT_LAYOUT_VERSION = 1
+WEFT_LAYOUT_VERSION = 2
 TABLE_OPEN = 0
 IPCACHE_PAD_BITS = 32
 IPCACHE_HOST = 1
@@ -13,11 +13,29 @@ IPCACHE_SERVICE = 2
 IPCACHE_UNASSIGNED = 4
 POLICY_F_OTHER = 1
 CLASS_OTHER = 0
+PROXY_V4 = 2138531174
+PROXY_V6_HIGH = 72057594037927936
+PROXY_V6_LOW = 2003134068
+MARK_MASK = 3840
+MARK_TO_PROXY = 512
+MARK_PROXY = 2048
+MARK_PROXY_ANSWER = 2304
+MARK_PROXY_ROUTED = 2560
+MARK_PROXY_EGRESS = 2816
+MARK_PROXY_INGRESS = 3072
+PROXY_TABLE_IN = 200
+PROXY_TABLE_OUT = 201
+PROXY_RULE_IN = 10
+PROXY_RULE_OUT = 11
+PROXY_PORT_FIRST = 61000
+PROXY_PORT_LAST = 65535
 EVENT_F_REPLY = 1
 EVENT_F_INGRESS = 2
 EVENT_F_EGRESS_ENFORCED = 4
 EVENT_F_INGRESS_ENFORCED = 8
 EVENT_F_AGAIN = 16
+EVENT_F_PROXIED = 32
+EVENT_F_FROM_PROXY = 64
 
 # enum policy_action
 POLICY_NONE = 0
@@ -30,14 +48,20 @@ FLOW_OPEN = 1
 FLOW_CLOSING = 2
 FLOW_CUT = 3
 
+# enum proxy_phase
+PHASE_NONE = 0
+PHASE_ROUTE = 1
+PHASE_EGRESS = 2
+PHASE_INGRESS = 3
+
 # enum event_type
 EVENT_POLICY_VERDICT = 1
 EVENT_DROP = 2
 EVENT_TRACE = 3
 
 
-_ENDPOINT_0 = struct.Struct("<IIIIII6s2x")
-ENDPOINT_SIZE = 32
+_ENDPOINT_0 = struct.Struct("<IIIIII6s2xI4x")
+ENDPOINT_SIZE = 40
 
 
 class Endpoint(NamedTuple):
@@ -50,9 +74,10 @@ class Endpoint(NamedTuple):
     ingress_table: int
     egress_table: int
     mac: bytes
+    scope: int
 
     def pack(self) -> bytes:
-        return _ENDPOINT_0.pack(self.id, self.ifindex, self.identity, self.class_, self.ingress_table, self.egress_table, self.mac)
+        return _ENDPOINT_0.pack(self.id, self.ifindex, self.identity, self.class_, self.ingress_table, self.egress_table, self.mac, self.scope)
 
     @classmethod
     def unpack(cls, data: bytes, offset: int = 0) -> Endpoint:
@@ -159,7 +184,7 @@ class FlowKey(NamedTuple):
         return cls(*_FLOW_KEY_0.unpack_from(data, offset))
 
 
-_FLOW_0 = struct.Struct("<QIIIIIIII6s6sBBBB8x")
+_FLOW_0 = struct.Struct("<QIIIIIIII6s6sBBBBHBBBB2x")
 FLOW_SIZE = 64
 
 
@@ -181,9 +206,14 @@ class Flow(NamedTuple):
     state: int
     closing: int
     cut_by: int
+    l7: int
+    proxy: int
+    phase: int
+    next: int
+    cut_why: int
 
     def pack(self) -> bytes:
-        return _FLOW_0.pack(self.last_seen_ns, self.revision, self.ifindex_0, self.ifindex_1, self.identity_0, self.identity_1, self.rule_0, self.rule_1, self.owner, self.mac_0, self.mac_1, self.initiator, self.state, self.closing, self.cut_by)
+        return _FLOW_0.pack(self.last_seen_ns, self.revision, self.ifindex_0, self.ifindex_1, self.identity_0, self.identity_1, self.rule_0, self.rule_1, self.owner, self.mac_0, self.mac_1, self.initiator, self.state, self.closing, self.cut_by, self.l7, self.proxy, self.phase, self.next, self.cut_why)
 
     @classmethod
     def unpack(cls, data: bytes, offset: int = 0) -> Flow:
@@ -208,6 +238,61 @@ class FlowCount(NamedTuple):
         return cls(*_FLOW_COUNT_0.unpack_from(data, offset))
 
 
+_ROUTE_KEY_0 = struct.Struct("<II")
+ROUTE_KEY_SIZE = 8
+
+
+class RouteKey(NamedTuple):
+    """struct route_key"""
+
+    service: int
+    scope: int
+
+    def pack(self) -> bytes:
+        return _ROUTE_KEY_0.pack(self.service, self.scope)
+
+    @classmethod
+    def unpack(cls, data: bytes, offset: int = 0) -> RouteKey:
+        return cls(*_ROUTE_KEY_0.unpack_from(data, offset))
+
+
+_PROXY_KEY_0 = struct.Struct("<II")
+PROXY_KEY_SIZE = 8
+
+
+class ProxyKey(NamedTuple):
+    """struct proxy_key"""
+
+    family: int
+    port: int
+
+    def pack(self) -> bytes:
+        return _PROXY_KEY_0.pack(self.family, self.port)
+
+    @classmethod
+    def unpack(cls, data: bytes, offset: int = 0) -> ProxyKey:
+        return cls(*_PROXY_KEY_0.unpack_from(data, offset))
+
+
+_PROXY_COUNT_0 = struct.Struct("<QQQ")
+PROXY_COUNT_SIZE = 24
+
+
+class ProxyCount(NamedTuple):
+    """struct proxy_count"""
+
+    connections: int
+    packets: int
+    bytes_: int
+
+    def pack(self) -> bytes:
+        return _PROXY_COUNT_0.pack(self.connections, self.packets, self.bytes_)
+
+    @classmethod
+    def unpack(cls, data: bytes, offset: int = 0) -> ProxyCount:
+        return cls(*_PROXY_COUNT_0.unpack_from(data, offset))
+
+
 _SERVICE_KEY_0 = struct.Struct(">16sHB5x")
 SERVICE_KEY_SIZE = 24
 
@@ -227,8 +312,8 @@ class ServiceKey(NamedTuple):
         return cls(*_SERVICE_KEY_0.unpack_from(data, offset))
 
 
-_SERVICE_0 = struct.Struct("<IIII")
-SERVICE_SIZE = 16
+_SERVICE_0 = struct.Struct("<IIIII4x")
+SERVICE_SIZE = 24
 
 
 class Service(NamedTuple):
@@ -238,9 +323,10 @@ class Service(NamedTuple):
     count_: int
     affinity_seconds: int
     id: int
+    routed: int
 
     def pack(self) -> bytes:
-        return _SERVICE_0.pack(self.backends, self.count_, self.affinity_seconds, self.id)
+        return _SERVICE_0.pack(self.backends, self.count_, self.affinity_seconds, self.id, self.routed)
 
     @classmethod
     def unpack(cls, data: bytes, offset: int = 0) -> Service:
@@ -421,7 +507,7 @@ class Counter(NamedTuple):
 
 
 _POLICY_QUERY_0 = struct.Struct(">16s16sHB1xBB2x")
-_POLICY_QUERY_1 = struct.Struct("<IIII8x")
+_POLICY_QUERY_1 = struct.Struct("<IIIIHHH2x")
 POLICY_QUERY_SIZE = 64
 
 
@@ -438,9 +524,12 @@ class PolicyQuery(NamedTuple):
     ingress_rule: int
     source_identity: int
     destination_identity: int
+    egress_l7: int
+    ingress_l7: int
+    route_l7: int
 
     def pack(self) -> bytes:
-        return _POLICY_QUERY_0.pack(self.source, self.destination, self.port, self.protocol, self.reason, self.flags) + _POLICY_QUERY_1.pack(self.egress_rule, self.ingress_rule, self.source_identity, self.destination_identity)
+        return _POLICY_QUERY_0.pack(self.source, self.destination, self.port, self.protocol, self.reason, self.flags) + _POLICY_QUERY_1.pack(self.egress_rule, self.ingress_rule, self.source_identity, self.destination_identity, self.egress_l7, self.ingress_l7, self.route_l7)
 
     @classmethod
     def unpack(cls, data: bytes, offset: int = 0) -> PolicyQuery:

@@ -41,6 +41,16 @@ def unmount(target: Path) -> None:
 
 
 @contextmanager
+def own() -> Iterator[int]:
+    """Descriptor of the calling thread's namespace, for a moment."""
+    fd = _own()
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextmanager
 def entered(path: Path | int) -> Iterator[None]:
     """The calling thread is in the namespace meanwhile. No ``await`` inside."""
     home = _own()

@@ -10,20 +10,21 @@ import contextlib
 import errno
 import json
 import os
-import subprocess
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from weft.datapath import netns, rtnetlink, sysctl
+from weft.datapath import netns, rtnetlink, sysctl, ways
 from weft.datapath.errors import DatapathError, FeatureError
 from weft.datapath.netlink import Netlink
 from weft.datapath.rtnetlink import Route
+from weft.datapath.ways import HOST_DEVICE, close_proxy_ways, open_proxy_ways
 from weft.model.net import IPAddress, IPNetwork
 from weft.model.objects import NodeConfig
 
-HOST_DEVICE, HOST_PEER = "weft_host", "weft_net"
-_HOST_MAC, _PEER_MAC = bytes.fromhex("027765667402"), bytes.fromhex("027765667403")
+__all__ = ["HOST_DEVICE", "close_proxy_ways", "open_proxy_ways"]
+HOST_PEER = "weft_net"
+HOST_MAC, _PEER_MAC = bytes.fromhex("027765667402"), bytes.fromhex("027765667403")
 GATEWAY_V4 = IPv4Address("169.254.1.1")
 """The pods' IPv4 gateway: an address of each host side of a pod's veth."""
 _CHANGED = "sysctl.json"
@@ -93,7 +94,7 @@ def set_up(paths: NodePaths, node: NodeConfig, mtu: int) -> int:
     paths.cgroup.mkdir(parents=True, exist_ok=True)
     with Netlink() as netlink:
         if HOST_DEVICE not in rtnetlink.links(netlink):
-            netlink.request(rtnetlink.add_veth(HOST_DEVICE, _HOST_MAC, HOST_PEER, _PEER_MAC, mtu))
+            netlink.request(rtnetlink.add_veth(HOST_DEVICE, HOST_MAC, HOST_PEER, _PEER_MAC, mtu))
         ifindex = rtnetlink.index_of(HOST_DEVICE)
         netlink.request(rtnetlink.set_link(HOST_DEVICE, mtu=mtu), rtnetlink.set_link(HOST_PEER, mtu=mtu))
     _settings(paths)
@@ -168,16 +169,7 @@ def _masquerade(node: NodeConfig) -> None:
         for cidr in node.pod_cidrs
     )
     chain = f"  chain postrouting {{\n    type nat hook postrouting priority srcnat; policy accept;\n{rules}\n  }}"
-    _nft(f"table inet weft {{ }}\ndelete table inet weft\ntable inet weft {{\n{chain}\n}}\n")
-
-
-def _nft(script: str) -> None:
-    try:
-        done = subprocess.run(["nft", "-f", "-"], input=script, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise FeatureError("nftables", "the program nft was not found", "install nftables") from error
-    if done.returncode:
-        raise DatapathError("write nftables table inet weft", done.stderr.strip(), "the kernel needs nftables with NAT")
+    ways.nft(f"table inet weft {{ }}\ndelete table inet weft\ntable inet weft {{\n{chain}\n}}\n")
 
 
 # ---- and away again -----------------------------------------------------------------------------------------------
@@ -189,7 +181,15 @@ def tear_down(paths: NodePaths) -> None:
     Processes of pods must be gone. Errors: DatapathError that names what could not be removed, after all else was.
     """
     failures: list[str] = []
-    for step in (_remove_devices, _remove_table, _remove_namespaces, _remove_maps, _restore_settings, _remove_cgroup):
+    for step in (
+        _remove_ways,
+        _remove_devices,
+        _remove_table,
+        _remove_namespaces,
+        _remove_maps,
+        _restore_settings,
+        _remove_cgroup,
+    ):
         try:
             step(paths)
         except (DatapathError, OSError) as error:
@@ -202,6 +202,10 @@ def tear_down(paths: NodePaths) -> None:
         raise DatapathError(f"tear down node {paths.name}", "; ".join(failures))
 
 
+def _remove_ways(_: NodePaths) -> None:
+    close_proxy_ways()
+
+
 def _remove_devices(_: NodePaths) -> None:
     with Netlink() as netlink:
         names = rtnetlink.links(netlink)
@@ -212,7 +216,7 @@ def _remove_devices(_: NodePaths) -> None:
 
 
 def _remove_table(_: NodePaths) -> None:
-    _nft("table inet weft { }\ndelete table inet weft\n")
+    ways.nft("table inet weft { }\ndelete table inet weft\n")
 
 
 def _remove_namespaces(paths: NodePaths) -> None:

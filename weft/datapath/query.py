@@ -28,7 +28,7 @@ def ask(datapath: Datapath, questions: Sequence[Question]) -> list[PolicyQuery]:
     answers: list[PolicyQuery] = []
     for start in range(0, len(questions), _AT_ONCE):
         part = questions[start : start + _AT_ONCE]
-        packed = b"".join(PolicyQuery(q.source, q.destination, q.port, q.protocol, *(0,) * 6).pack() for q in part)
+        packed = b"".join(PolicyQuery(q.source, q.destination, q.port, q.protocol, *(0,) * 9).pack() for q in part)
         data = bpf.prog_test_run(datapath.programs[QUERY], _ETHERNET + packed).data[len(_ETHERNET) :]
         answers += [PolicyQuery.unpack(data, i * POLICY_QUERY_SIZE) for i in range(len(part))]
     return answers

@@ -11,10 +11,11 @@ from weft.datapath.netlink import CREATE, EXCL, REPLACE, Message, Netlink, attr,
 from weft.model.net import IPAddress, IPNetwork
 
 (NEWLINK, DELLINK, GETLINK), SETLINK, (NEWADDR, DELADDR, GETADDR) = (16, 17, 18), 19, (20, 21, 22)
+(NEWRULE, DELRULE) = (32, 33)
 (NEWROUTE, DELROUTE, GETROUTE), NEWNEIGH, NEWQDISC, NEWTFILTER = (24, 25, 26), 28, 36, 44
 UP, NOARP, _MULTICAST = 1, 0x80, 0x1000
-UNICAST, UNREACHABLE = 1, 7
-GLOBAL, LINK = 0, 253
+UNICAST, LOCAL, UNREACHABLE = 1, 2, 7
+GLOBAL, LINK, _HOST = 0, 253, 254
 """Scopes of an address: whether the node may use it as a source towards others."""
 _MAIN, _LOCAL = 254, 255
 PROTOCOL = 119
@@ -141,13 +142,20 @@ class Route(NamedTuple):
     source: IPAddress | None = None
     metric: int = 0
     ours: bool = True
+    table: int = _MAIN
+    """Tables other than the main one: up to 255."""
 
 
 def _route(command: int, flags: int, route: Route) -> Message:
-    scope = LINK if route.kind == UNICAST and route.gateway is None and route.destination.version == 4 else GLOBAL
+    scope = GLOBAL
+    if route.destination.version == 4:
+        direct = route.kind == UNICAST and route.gateway is None
+        scope = _HOST if route.kind == LOCAL else LINK if direct else GLOBAL
     where = route.destination
     onlink = 4 if route.gateway is not None else 0  # our gateways are in no prefix of the device
-    body = struct.pack("=BBBBBBBBI", family(where), where.prefixlen, 0, 0, _MAIN, PROTOCOL, scope, route.kind, onlink)
+    body = struct.pack(
+        "=BBBBBBBBI", family(where), where.prefixlen, 0, 0, route.table, PROTOCOL, scope, route.kind, onlink
+    )
     body += attr(1, where.network_address.packed)
     body += attr(4, route.ifindex) if route.ifindex else b""
     body += attr(5, route.gateway.packed) if route.gateway else b""
@@ -178,6 +186,24 @@ def routes(netlink: Netlink, version: int) -> list[Route]:
         ifindex, metric = (int.from_bytes(values.get(number, b""), "little") for number in (4, 6))
         found.append(Route(ip_network((raw, bits)), ifindex, gateway, type_, source, metric, protocol == PROTOCOL))
     return found
+
+
+def _rule(command: int, flags: int, version: int, priority: int, mark: int, mask: int, table: int) -> Message:
+    kind = socket.AF_INET if version == 4 else socket.AF_INET6
+    body = struct.pack("=BBBBBBBBI", kind, 0, 0, 0, 0, 0, 0, 1, 0)  # FR_ACT_TO_TBL
+    body += attr(6, priority) + attr(10, mark) + attr(16, mask) + attr(15, table) + attr(21, bytes([PROTOCOL]))
+    what = f"{'delete' if command == DELRULE else 'add'} IPv{version} rule fwmark {mark:#x}/{mask:#x} lookup {table}"
+    return Message(command, flags, body, what)
+
+
+def add_rule(version: int, priority: int, mark: int, mask: int, table: int) -> Message:
+    """Packets with this mark are routed by another table. The kernel answers EEXIST if the rule is there."""
+    return _rule(NEWRULE, CREATE | EXCL, version, priority, mark, mask, table)
+
+
+def delete_rule(version: int, priority: int, mark: int, mask: int, table: int) -> Message:
+    """The kernel answers ENOENT if there is none."""
+    return _rule(DELRULE, 0, version, priority, mark, mask, table)
 
 
 def add_neighbour(ifindex: int, address: IPAddress, mac: bytes) -> Message:

@@ -14,15 +14,17 @@ from typing import Any, NamedTuple
 
 from weft.datapath import layouts, rtnetlink
 from weft.datapath.kernel import Datapath
-from weft.datapath.layouts import Flow, FlowKey
+from weft.datapath.layouts import Flow, FlowKey, PolicyQuery
+from weft.datapath.node import HOST_MAC, HOST_PEER
 from weft.datapath.query import Question, ask
 from weft.datapath.spare import GATEWAY_MAC
 from weft.model.net import TCP, from_wide
 
 _SOL_PACKET, _QDISC_BYPASS = 263, 20
 _SYN = 0x02
-_KEY, _VALUE = struct.Struct(">16s16sHHB3x"), struct.Struct("<8xI40xBB10x")
-"""struct flow_key whole, and of struct flow the revision, the initiator and the state: there may be 100,000 of them."""
+_SO_MARK = 36
+_KEY, _VALUE = struct.Struct(">16s16sHHB3x"), struct.Struct("<8xI40xBB2xHBB4x")
+"""struct flow_key whole, and of struct flow revision, initiator, state, l7, proxy and phase: there may be 100,000."""
 
 
 class Swept(NamedTuple):
@@ -38,6 +40,13 @@ class _End(NamedTuple):
     port: int
 
 
+class Kicked(NamedTuple):
+    """A flow whose ends are to notice something; ``proxy`` as struct flow has it."""
+
+    key: FlowKey
+    proxy: int
+
+
 def sweep(datapath: Datapath) -> Swept:
     """Look at every TCP flow that the policy in force has not decided yet; tell the ends of those it refuses."""
     revision, doubtful = datapath.revision, 0
@@ -45,16 +54,32 @@ def sweep(datapath: Datapath) -> Swept:
     """As its initiator began each flow: source, destination and its port. A client's connections to one port are one
     question."""
     for keys, values, _ in datapath.maps["flows"].batches():
-        for key, (decided, initiator, state) in zip(_KEY.iter_unpack(keys), _VALUE.iter_unpack(values), strict=True):
+        for key, flow in zip(_KEY.iter_unpack(keys), _VALUE.iter_unpack(values), strict=True):
+            decided, initiator, state, *passes = flow
             if key[4] != TCP or state == layouts.FLOW_CLOSING or (decided == revision and state != layouts.FLOW_CUT):
                 continue
             question = (key[1], key[0], key[2]) if initiator else (key[0], key[1], key[3])
-            asked.setdefault(question, []).append(key)
+            asked.setdefault(question, []).append((key, *passes))
             doubtful += 1
     answers = ask(datapath, [Question(source, destination, TCP, port) for source, destination, port in asked])
     same = zip(asked.values(), answers, strict=True)
-    refused = [FlowKey._make(key) for flows, answer in same if answer.reason for key in flows]
+    refused = [
+        Kicked(FlowKey._make(key), proxy)
+        for flows, answer in same
+        for key, l7, proxy, phase in flows
+        if answer.reason or _listener(answer, phase) not in (0, l7)
+    ]
     return Swept(doubtful, len(refused), kick(datapath, refused))
+
+
+def _listener(answer: PolicyQuery, phase: int) -> int:
+    """What a leg has to pass that has been through ``phase``, as leg_decide() of bpf/include/proxy.h says."""
+    listeners = {
+        layouts.PHASE_ROUTE: answer.route_l7,
+        layouts.PHASE_EGRESS: answer.egress_l7,
+        layouts.PHASE_INGRESS: answer.ingress_l7,
+    }
+    return next((listener for step, listener in listeners.items() if step > phase and listener), 0)
 
 
 def _ends(key: FlowKey, first: int) -> tuple[_End, _End]:
@@ -62,19 +87,27 @@ def _ends(key: FlowKey, first: int) -> tuple[_End, _End]:
     return (ends[1], ends[0]) if first else ends
 
 
-def kick(datapath: Datapath, flows: list[FlowKey]) -> int:
-    """Give each end that is a pod of this node a SYN of its own connection; returns how many were sent."""
+def kick(datapath: Datapath, flows: list[Kicked]) -> int:
+    """Give each end that is a pod of this node, or a socket of its Envoy, a SYN of its own connection; returns how many
+    were sent."""
     told = 0
     if not flows:  # closing such a socket waits for RCU
         return told
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as out:
         out.setsockopt(_SOL_PACKET, _QDISC_BYPASS, 1)
-        for key in flows:
-            for source, destination in (_ends(key, 0), _ends(key, 1)):
+        for key, proxy in flows:
+            for side in (0, 1):
+                destination, source = _ends(key, side)
+                if proxy >> side & 1:  # through weft_net into the node's stack, as to_pod would send it
+                    out.setsockopt(socket.SOL_SOCKET, _SO_MARK, layouts.MARK_TO_PROXY)
+                    out.sendto(syn(HOST_MAC, source, destination), (HOST_PEER, 0))
+                    told += 1
+                    continue
                 raw = datapath.maps["endpoints"].lookup(destination.address)
                 if raw is None:
                     continue
                 pod = layouts.Endpoint.unpack(raw)
+                out.setsockopt(socket.SOL_SOCKET, _SO_MARK, 0)
                 if device := rtnetlink.device_of(pod.ifindex):
                     out.sendto(syn(pod.mac, source, destination), (device, 0))
                     told += 1

@@ -52,6 +52,10 @@ class Verdict(IntEnum):
     FORGED_HOST_SOURCE = (227, "INVALID_SOURCE_IP", "Outside packet with the node's or a pod's address as its source")
     ENDPOINT_NOT_READY = (228, "NO_CONFIGURATION_AVAILABLE_TO_PERFORM_POLICY_DECISION", "Pod has no policy yet")
     MULTICAST = (229, "UNSUPPORTED_L3_PROTOCOL", "Multicast and broadcast are not carried")
+    PROXY_GONE = (230, "SOCKET_LOOKUP_FAILED", "Envoy of this node is not running, or has no such listener")
+    PROXY_PORT_TAKEN = (231, "SOCKET_ASSIGN_FAILED", "Envoy has a connection with these addresses and ports")
+    PROXY_STRAY = (232, "UNKNOWN_CONNECTION_TRACKING_STATE", "Envoy's packet that belongs to no connection")
+    PROXY_HAIRPIN = (233, "SOCKET_ASSIGN_FAILED", "Envoy cannot connect a pod to itself under its own address")
 
 
 VERDICTS = {verdict.value: verdict for verdict in Verdict}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from weft.model.desired import Backend, BackendKey, Desired, MemberKey, Write
+from weft.model.desired import Backend, BackendKey, BumpRevision, Desired, MemberKey, ServiceEntry, Write
 from weft.plan.moves import different
 
 Lists = Mapping[int, tuple[Backend, ...]]
@@ -23,10 +23,24 @@ class ServiceSteps:
         old, new = _members(kernel), _members(desired)
         self._new_members = dict.fromkeys(new - old, True)
         self._old_members = tuple(sorted(old - new))
+        routes = different(kernel.routes, desired.routes)
+        self._new_routes = {key: desired.routes[key] for key in routes if key in desired.routes}
+        self._old_routes = tuple(key for key in routes if key not in desired.routes)
+        before, after = kernel.services, desired.services
+        self._routed = [key for key in self._changed if _route_of(before.get(key)) != _route_of(after.get(key))]
+
+    def bump(self) -> BumpRevision | None:
+        """Open connections to a service are decided again when what routes them is another listener, or none."""
+        changed = {key for key, listener in self._new_routes.items() if key in self._kernel.routes}
+        services = {key.service for key in (*changed, *self._old_routes)}
+        services |= {entry.id for key in self._routed for entry in (self._kernel.services.get(key),) if entry}
+        return BumpRevision(f"changed: routes of {len(services)} service ports") if services else None
 
     def prepare(self) -> Iterator[Write]:
-        """New lists. A list whose number meant something else (never, if the numbering was kept) has its services
-        refuse until they are switched."""
+        """New routes and new lists, so that services find them when they are switched. A list whose number meant
+        something else (never, if the numbering was kept) has its services refuse until then."""
+        if self._new_routes:
+            yield Write("routes", self._new_routes)
         users = {key: entry for key, entry in self._kernel.services.items() if entry.backends in self._edited}
         if used := {key: entry._replace(backend_count=0) for key, entry in users.items() if entry.backend_count}:
             yield Write("services", used)
@@ -55,6 +69,13 @@ class ServiceSteps:
             yield Write("backends", {}, tuple(slots))
         if self._old_members:
             yield Write("backend_members", {}, self._old_members)
+        if self._old_routes:
+            yield Write("routes", {}, self._old_routes)
+
+
+def _route_of(entry: ServiceEntry | None) -> int | None:
+    """The number under which a service's routes are found, None if it has none."""
+    return entry.id if entry is not None and entry.routed else None
 
 
 def _members(maps: Desired) -> set[MemberKey]:

@@ -61,6 +61,7 @@ class _Transition:
             yield from self._policy_steps()
         else:
             yield from self.services.switch()
+            yield self.services.bump()
         yield from self.services.forget()
 
     def _policy_steps(self) -> Iterator[Step | None]:
@@ -137,7 +138,7 @@ class _Transition:
         known = self.kernel.ipcache
         blocks = sum(map(len, moves.blocks.values())) + sum(1 for key in moves.drops if key in known)
         if not self.kernel.endpoints or not (pods or blocks):
-            return None
+            return self.services.bump()
         parts = [f"{n} {what}" for n, what in ((pods, "addresses of pods"), (blocks, "other addresses")) if n]
         return BumpRevision(f"changed: {', '.join(parts)}")
 
