@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -161,6 +162,36 @@ def test_the_first_rule_that_fits_is_the_one_that_the_specification_names(
     ages = [order.index(number) for number in range(len(routes))]
     for request in requests:
         assert decided(found, request) == naive(written, ages, request)
+
+
+ONE_AFTER_THE_OTHER = (
+    "{path: {type: Exact, value: /a/b}}",
+    '{path: {type: RegularExpression, value: "/a/[b]"}}',
+    '{path: {type: RegularExpression, value: "/.*"}}',
+    "{path: {value: /a/b}}",
+    "{path: {value: /a}, method: GET}",
+    '{path: {value: /a}, headers: [{name: x, value: "1"}, {name: z, value: "1"}]}',
+    '{path: {value: /a}, headers: [{name: x, value: "1"}], queryParams: [{name: p, value: "1"}]}',
+    '{path: {value: /a}, headers: [{name: x, value: "1"}]}',
+    '{path: {value: /a}, queryParams: [{name: p, value: "1"}, {name: q, value: "1"}]}',
+    '{path: {value: /a}, queryParams: [{name: p, value: "1"}]}',
+    "{path: {value: /a}}",
+    "{}",
+)
+"""Each is looked at before the next; all fit one request."""
+
+
+@pytest.mark.parametrize("at", range(len(ONE_AFTER_THE_OTHER) - 1))
+def test_each_criterion(at: int) -> None:
+    better, worse = ONE_AFTER_THE_OTHER[at : at + 2]
+    found = rules(f"[{{matches: [{worse}]}}, {{matches: [{better}]}}]")
+    assert [one.rule for one in found] == [1, 0]
+
+
+def test_of_two_routes_the_older_wins() -> None:
+    one = "[{backendRefs: [{name: api, port: 80}]}]"
+    found = table(compiled(service("api") + route("r-b", one) + route("r-a", one))).rules
+    assert [each.route.name for each in found] == ["r-b", "r-a"]
 
 
 def test_of_two_routes_of_one_age_the_first_in_the_alphabet_wins() -> None:
