@@ -1,0 +1,83 @@
+"""A compiler that has seen other worlds comes to the same routes as one that has not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.routes.scene import compiled, grant, ref, route, service, world
+from weft.model.world import World
+from weft.plan import Compiled, Compiler
+
+PIECES = (
+    service("api"),
+    service("api", "sessionAffinity: ClientIP"),
+    service("v1"),
+    service("v1", namespace="web"),
+    grant("web"),
+    grant("web", kind="GRPCRoute"),
+    route("a", "[{backendRefs: [{name: v1, port: 80}]}]"),
+    route("a", "[{backendRefs: [{name: v1, namespace: web, port: 80}]}]"),
+    route("b", "[{matches: [{path: {value: /b}}], backendRefs: [{name: api, port: 80}]}]", "{name: api, port: 80}"),
+    route("c", "[{backendRefs: [{name: v1, port: 80}]}]", "{name: api, namespace: shop}", namespace="web"),
+    route("g", "[{backendRefs: [{name: v1, port: 80}]}]", "{name: api, port: 9090}", kind="GRPCRoute"),
+)
+"""The pieces with the same name replace each other."""
+
+
+def merged(before: World, chosen: set[int]) -> World:
+    """A world of these pieces that shares with ``before`` whatever is equal, as ``sources.world.updated`` does."""
+    texts: dict[str, str] = {}
+    for index in sorted(chosen):
+        lines = PIECES[index].splitlines()
+        texts[next(line for line in lines if "kind:" in line) + next(line for line in lines if "name:" in line)] = (
+            PIECES[index]
+        )
+    after = world("".join(texts.values()))
+    fields: dict[str, Any] = {}
+    for name in ("namespaces", "workloads", "services", "slices", "routes", "grants"):
+        old, new = getattr(before, name), getattr(after, name)
+        shared = {key: old[key] if old.get(key) == value else value for key, value in new.items()}
+        unchanged = shared.keys() == old.keys() and all(old[key] is value for key, value in shared.items())
+        fields[name] = old if unchanged else shared
+    return replace(after, **fields)
+
+
+def meaning(plan: Compiled) -> tuple[Any, ...]:
+    desired = plan.desired
+    return (desired.services, desired.routes, desired.listeners, desired.clusters, plan.outcomes)
+
+
+@given(st.lists(st.sets(st.integers(0, len(PIECES) - 1)), min_size=2, max_size=5))
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_the_way_to_a_world_does_not_matter(sequence: list[set[int]]) -> None:
+    compiler, current = Compiler(), world("")
+    for chosen in sequence:
+        current = merged(current, chosen)
+        plan = compiler.compile(current)
+    fresh = Compiler().compile(current)
+    assert meaning(plan) == meaning(fresh)
+    assert set(plan.desired.listeners) == set(plan.desired.routes.values()), "nobody's listener is kept"
+
+
+def test_what_did_not_change_is_the_same_object() -> None:
+    compiler = Compiler()
+    first = world("".join(PIECES[index] for index in (0, 2, 6)))
+    before = compiler.compile(first).desired
+    after = compiler.compile(replace(first, workloads=dict(first.workloads))).desired
+    assert after.routes is before.routes
+    assert after.listeners is before.listeners
+    assert after.clusters is before.clusters
+
+
+def test_a_grant_that_goes_takes_its_backends_with_it() -> None:
+    compiler = Compiler()
+    text = service("api") + service("v1", namespace="web") + PIECES[7]
+    permitted = compiler.compile(world(text + grant("web")))
+    assert not permitted.outcomes[ref("a")].problems
+    refused = compiler.compile(world(text))
+    assert [one.reason for one in refused.outcomes[ref("a")].problems] == ["RefNotPermitted"]
+    assert compiled(text).desired.listeners == refused.desired.listeners
