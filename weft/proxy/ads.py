@@ -47,6 +47,8 @@ class Ads:
         self._wanted: dict[Key, Resource] = {}
         self._refused: dict[Key, tuple[str, str]] = {}
         """Version and Envoy's words."""
+        self._removed: set[Key] = set()
+        """By this agent, while it may not remove all that it does not know."""
         self._session: _Session | None = None
         self._changed = asyncio.Event()
         self._nonce = 0
@@ -66,17 +68,20 @@ class Ads:
     def put(self, resources: Iterable[Resource]) -> None:
         for resource in resources:
             self._wanted[resource.type, resource.name] = resource
+            self._removed.discard((resource.type, resource.name))
         self._sync()
 
     def remove(self, keys: Iterable[Key]) -> None:
         for key in keys:
             self._wanted.pop(key, None)
             self._refused.pop(key, None)
+            self._removed.add(key)
         self._sync()
 
     def complete(self) -> None:
         """From now on Envoy loses what is not wanted."""
         self._complete = True
+        self._removed.clear()
         self._sync()
 
     def state(self, resource: Resource) -> str | bool:
@@ -165,8 +170,9 @@ class Ads:
                 if self._refused.get((type_, name), ("",))[0] != resource.version
             ]
             gone = []
-            if everything and self._complete:
-                gone = [name for kind, name in session.sent if kind == type_ and (kind, name) not in self._wanted]
+            if everything:
+                mine = session.sent if self._complete else session.sent.keys() & self._removed
+                gone = [name for kind, name in mine if kind == type_ and (kind, name) not in self._wanted]
             if news or gone or (everything and type_ not in session.answered):
                 self._send(session, type_, news, gone)
 

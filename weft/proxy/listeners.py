@@ -16,6 +16,7 @@ TYPE = "type.googleapis.com/envoy."
 
 SOL_SOCKET, SO_MARK = 1, 36
 TRACE_HEADERS = ("x-request-id", "traceparent")
+KEPT_PROTO = "x-weft-forwarded-proto"
 SECRET_HEADERS = frozenset(
     {
         "api-key",
@@ -149,6 +150,7 @@ def _manager(number: int, family: int, log_headers: Sequence[str]) -> Json:
         skip_xff_append=True,
         # Nobody is internal: clients cannot steer Envoy by x-envoy-* headers, and it adds none.
         internal_address_config={"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
+        early_header_mutation_extensions=[_keep_forwarded_proto()],
         generate_request_id=False,
         preserve_external_request_id=True,
         access_log=[
@@ -162,7 +164,7 @@ def _manager(number: int, family: int, log_headers: Sequence[str]) -> Json:
 
 
 def _http_filters(routes: bool) -> list[Json]:
-    filters = []
+    filters = [_restore_forwarded_proto()]
     if routes:
         filters += [
             _extension("envoy.filters.http.cors", "extensions.filters.http.cors.v3.Cors"),
@@ -175,6 +177,30 @@ def _http_filters(routes: bool) -> list[Json]:
         "envoy.filters.http.router", "extensions.filters.http.router.v3.Router", suppress_envoy_headers=True
     )
     return [*filters, router]
+
+
+def _keep_forwarded_proto() -> Json:
+    """Envoy adds x-forwarded-proto where there is none. What the client wrote is kept aside before that..."""
+    return _extension(
+        "keep-forwarded-proto",
+        "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+        mutations=[{"remove": KEPT_PROTO}, _copy("x-forwarded-proto", KEPT_PROTO)],
+    )
+
+
+def _restore_forwarded_proto() -> Json:
+    """... and is all that the server gets."""
+    mutations = [{"remove": "x-forwarded-proto"}, _copy(KEPT_PROTO, "x-forwarded-proto"), {"remove": KEPT_PROTO}]
+    return _extension(
+        "envoy.filters.http.header_mutation",
+        "extensions.filters.http.header_mutation.v3.HeaderMutation",
+        mutations={"request_mutations": mutations},
+    )
+
+
+def _copy(source: str, target: str) -> Json:
+    header = {"key": target, "value": f"%REQ({source})%"}
+    return {"append": {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
 
 
 def _access_log(name: str, kind: str, **fields: Any) -> Json:

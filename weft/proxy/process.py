@@ -21,6 +21,7 @@ from pathlib import Path
 
 from weft.proxy.bootstrap import Paths, bootstrap
 from weft.proxy.clusters import IP_LOCAL_PORT_RANGE
+from weft.proxy.names import UPSTREAM_PORTS
 
 USER = 0x77656674
 """Above what systemd and user namespaces take (systemd.io/UIDS-GIDS)."""
@@ -101,8 +102,7 @@ class Process:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._paths.pid.unlink(missing_ok=True)
             self._write_bootstrap()
-            for stale in (self._paths.admin,):
-                stale.unlink(missing_ok=True)
+            self._paths.admin.unlink(missing_ok=True)
             process = subprocess.Popen(
                 ["/bin/sh", "-c", SCRIPT, "envoy", f"/proc/self/fd/{envoy}", *self._arguments()],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(lock, envoy), cwd="/",
@@ -153,7 +153,7 @@ class Process:
 
     def _write_bootstrap(self) -> None:
         connections = max((self._files - SPARE_FILES) * 2 // 5, 100)
-        content = bootstrap(self._node, self._paths, self._limits.heap_bytes, connections, has_port_range())
+        content = bootstrap(self._node, self._paths, self._limits.heap_bytes, connections, open_port_range())
         self._paths.bootstrap.write_text(json.dumps(content, indent=1))
         os.chown(self._paths.bootstrap, USER, USER)
 
@@ -161,7 +161,7 @@ class Process:
         workers = self._limits.workers or min(len(os.sched_getaffinity(0)), 8)
         return [
             "--config-path", str(self._paths.bootstrap), "--disable-hot-restart", "--concurrency", str(workers),
-            "--log-level", os.environ.get("ELOG","warning"), "--drain-time-s", "5", "--drain-strategy", "immediate",
+            "--log-level", "warning", "--drain-time-s", "5", "--drain-strategy", "immediate",
         ]  # fmt: skip
 
     def _environment(self) -> dict[str, str]:
@@ -174,13 +174,21 @@ class Process:
         }
 
 
-def has_port_range() -> bool:
-    """Whether the kernel can bind sockets to a range of ports of their own (Linux 6.3)."""
+def open_port_range() -> bool:
+    """Makes Envoy's range of source ports one that sockets may be bound to; False if the kernel cannot (before 6.3).
+
+    A socket's own range only narrows the network namespace's, so that is widened at its end (the default is
+    32768-60999). What else on the node gets such a port has the node's own address, and is never taken for a pod's.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         try:
             probe.setsockopt(socket.IPPROTO_IP, IP_LOCAL_PORT_RANGE, 0)
         except OSError:
             return False
+    setting = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    low, high = map(int, setting.read_text().split())
+    if high < UPSTREAM_PORTS[1]:
+        setting.write_text(f"{low} {UPSTREAM_PORTS[1]}")
     return True
 
 

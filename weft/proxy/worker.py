@@ -6,11 +6,9 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 
 from google.protobuf.json_format import ParseError
-from grpclib.server import Server
 
 from weft.model.desired import Listener
 from weft.model.l7 import L7Record
@@ -20,14 +18,15 @@ from weft.proxy.accesslog import AccessLog
 from weft.proxy.ads import Ads, Key
 from weft.proxy.bootstrap import Paths
 from weft.proxy.listening import both
-from weft.proxy.process import USER, Process, ProxyError, has_port_range, reap, tell
+from weft.proxy.process import USER, Process, ProxyError, open_port_range, reap, tell
 from weft.proxy.proxy import ProxyStatus, Rejection
 from weft.proxy.resources import cluster_resources, endpoint_resources, listener_resources, references
+from weft.proxy.service import GrpcServer
 from weft.proxy.wire import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resource, resource
 
 POLL = 0.005
 SHORT_LIFE = 5.0
-"""Seconds; an Envoy that ends sooner is started again with a delay that doubles."""
+"""Seconds; an Envoy that ends sooner than this twice in a row is started with a delay that doubles."""
 FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
 
 Endpoints = dict[ClusterRef, tuple[ClusterEndpoint, ...]]
@@ -44,25 +43,22 @@ class Worker:
     ) -> None:
         self._paths, self._process, self._on_exit, self._log_headers = paths, process, on_exit, log_headers
         self._ads = Ads()
-        self._server = Server([self._ads, AccessLog(on_records)])
+        self._server = GrpcServer(self._ads, AccessLog(on_records))
         self._handle: int | None = None
         self._started = 0.0
-        self._delay = 0.0
+        self._short_lives = 0
         self._restarts = 0
         self._restart: asyncio.Task[None] | None = None
         self._idle: asyncio.TimerHandle | None = None
         self._ending: asyncio.Event | None = None
         self._contents: dict[int, Listener] = {}
         self._endpoints: Endpoints = {}
-        self._port_range = has_port_range()
+        self._port_range = open_port_range()
 
     async def open(self) -> None:
         """Listens for Envoy. Errors: OSError."""
         self._process.prepare()
-        self._paths.agent.unlink(missing_ok=True)
-        await self._server.start(path=str(self._paths.agent))
-        os.chown(self._paths.agent, USER, USER)
-        self._paths.agent.chmod(0o600)
+        await self._server.open(self._paths.agent, USER)
 
     async def close(self) -> None:
         self._cancel_idle()
@@ -72,9 +68,7 @@ class Worker:
             asyncio.get_running_loop().remove_reader(self._handle)
             os.close(self._handle)
             self._handle = None
-        self._server.close()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._server.wait_closed(), 1.0)
+        await self._server.end()
 
     async def adopt(self, handle: int) -> None:
         loop = asyncio.get_running_loop()
@@ -173,20 +167,24 @@ class Worker:
             (item.type, item.name): self._ads.find(item.type, item.name) for items in wanted.values() for item in items
         }
         self._ads.put(item for items in wanted.values() for item in items)
+        if self._ending is not None:
+            await self._ending.wait()
         if self._handle is None and self._restart is None:
             await self._begin()
+        done: set[int] = set()
         try:
             async with asyncio.timeout(timeout):
                 for number, items in wanted.items():
                     message = await self._settled(items)
                     if message is None:
-                        self._contents[number] = contents[number]
                         await self._listens(number)
+                        self._contents[number] = contents[number]
+                        done.add(number)
                     else:
                         rejections[number] = message
                         self._take_back(items, before)
         except TimeoutError:
-            waiting = sorted(set(wanted) - set(self._contents) - set(rejections))
+            waiting = sorted(number for number in wanted if number not in done | set(rejections))
             raise ProxyError(f"Envoy did not take listeners {waiting} within {timeout} s{self._last_words()}") from None
 
     async def _settled(self, items: list[Resource]) -> str | None:
@@ -235,11 +233,12 @@ class Worker:
         self._restarts += 1
         self._on_exit()
         lived = loop.time() - self._started
-        self._delay = 0.0 if lived > SHORT_LIFE else min(max(FIRST_DELAY, 2 * self._delay), LONGEST_DELAY)
+        self._short_lives = 0 if lived > SHORT_LIFE else self._short_lives + 1
         self._restart = asyncio.ensure_future(self._begin_again())
 
     async def _begin_again(self) -> None:
-        await asyncio.sleep(self._delay)
+        if self._short_lives > 1:
+            await asyncio.sleep(min(FIRST_DELAY * 2 ** (self._short_lives - 2), LONGEST_DELAY))
         self._restart = None
         await self._begin()
 
