@@ -19,6 +19,13 @@ that was measured beside it; A/A is a second "no mesh" divided by the first, so 
 here. "1 core": client and server pinned to one core, because a wake-up across cores costs more than any datapath and
 hides it; the limits on latency are for that. Absolute times belong to this machine; ratios mostly carry over.
 
+Layer 7: every arm serves the same page with the same servers and allows `GET /`. "bare Envoy" is one Envoy on the node
+with weft's own listener, dialled directly, with static routes and a receiver in C that throws its access log away: no
+redirection, no client addresses kept, no policy of layers 3 and 4. "two sidecars" is an Envoy in each pod behind
+nftables' redirect, as Istio lays them out, but without mTLS, telemetry and access logs, which make Istio's slower. The
+lines' values are requests/s; the notes have the latencies. Pinned to one core are client, server and Envoys (weft's
+agent, which reads the access log, is not).
+
 Machine: {machine}, {cpus} CPUs ({model}), Linux {kernel}. {held} limits held, {missed} missed.
 
 {table}

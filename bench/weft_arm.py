@@ -38,13 +38,16 @@ spec:
 class Weft:
     """client ── weft ── server, on one node; ``services`` service ports lead to the server."""
 
+    manifests = POLICY
+    """Applied before the pods start."""
+
     def __init__(self, name: str, services: int = 0) -> None:
         self.name, self.services = name, str(FIRST_SERVICE)
         self.lab = Lab()
         self.lab.__enter__()
         try:
-            self.lab.apply(POLICY)
-            script = f"{tool('serve')} {PORT} & exec iperf3 -s -p {BULK_PORT}"
+            self.lab.apply(self.manifests)
+            script = f"{self.servers()} & exec iperf3 -s -p {BULK_PORT}"
             ready = {"tcpSocket": {"port": BULK_PORT}, "periodSeconds": 1}
             command = ["/bin/sh", "-c", script]
             server = self.lab.run("server", command, labels={"app": "server"}, readiness=ready, wait="Ready")
@@ -55,6 +58,10 @@ class Weft:
         except BaseException:
             self.close()
             raise
+
+    def servers(self) -> str:
+        """The shell command line of what serves beside iperf3."""
+        return f"{tool('serve')} {PORT}"
 
     def _serve(self, count: int) -> None:
         """As JSON, of which YAML is a superset: the fastest to parse. 100 services of 100 ports in one call."""

@@ -1,10 +1,13 @@
-/* serve PORT: one thread, epoll; answers each byte with itself, and each HTTP request ("GET ...") with a fixed response
- * of 100 bytes of body. Prints "ready" when it listens; runs until killed. */
+/* serve PORT: one thread, epoll; answers each byte with itself, and each HTTP request ("GET ...", however it is cut
+ * into segments) with a fixed response of 100 bytes of body. Prints "ready" when it listens; runs until killed. */
 #define _GNU_SOURCE
 #include "wire.h"
 #include <sys/epoll.h>
 
+#define MOST 65536
+
 static char response[512];
+static unsigned char ending[MOST]; /* of a connection in the middle of a request: 1 + the bytes of "\r\n\r\n" seen */
 
 static void prepare(void)
 {
@@ -15,6 +18,24 @@ static void prepare(void)
 	snprintf(response, sizeof(response), "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n%s", body);
 }
 
+/* Answers each request that ends in data. */
+static int serve(int fd, const char *data, int length)
+{
+	int seen = ending[fd] ? ending[fd] - 1 : 0, sent = 1;
+
+	for (int i = 0; i < length && sent > 0; i++) {
+		seen = data[i] == "\r\n\r\n"[seen] ? seen + 1 : data[i] == '\r';
+		if (seen == 4) {
+			sent = send(fd, response, strlen(response), MSG_NOSIGNAL);
+			seen = 0;
+			ending[fd] = 0;
+		} else {
+			ending[fd] = 1 + seen;
+		}
+	}
+	return sent;
+}
+
 static void answer(int fd)
 {
 	char data[4096];
@@ -22,8 +43,8 @@ static void answer(int fd)
 
 	if (length < 0 && errno == EAGAIN)
 		return;
-	if (length > 0 && data[0] == 'G')
-		length = send(fd, response, strlen(response), MSG_NOSIGNAL);
+	if (length > 0 && (ending[fd] || data[0] == 'G'))
+		length = serve(fd, data, length);
 	else if (length > 0)
 		length = send(fd, data, length, MSG_NOSIGNAL);
 	if (length <= 0)
@@ -54,6 +75,9 @@ int main(int argc, char **argv)
 			fd = accept(listener, NULL, NULL);
 			if (fd < 0)
 				continue;
+			if (fd >= MOST)
+				die("too many connections");
+			ending[fd] = 0;
 			setsockopt(fd, SOL_TCP, TCP_NODELAY, &on, sizeof(on));
 			event.data.fd = fd;
 			epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event);

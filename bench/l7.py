@@ -1,0 +1,142 @@
+"""Layer 7: requests through weft's Envoy against no mesh, an Envoy on the node without weft, and two sidecars."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import l7_control
+from bench.arms import PORT, Arm
+from bench.l7_arms import H2_PORT, BareEnvoy, PlainHttp, Sidecars
+from bench.l7_weft import WeftRoute, WeftRule
+from bench.limits import L7_LATENCY, L7_THROUGHPUT, Row
+from bench.tools import median_ratio, on_cpus, percentile, run, tool
+
+NO_MESH, AGAIN, BARE, SIDECARS = "no mesh", "A/A", "bare Envoy", "two sidecars"
+RULE, ROUTE = "weft, http rule", "weft, route"
+ARMS: dict[str, Callable[[str], Arm]] = {
+    NO_MESH: PlainHttp,
+    AGAIN: PlainHttp,
+    BARE: BareEnvoy,
+    SIDECARS: Sidecars,
+    RULE: WeftRule,
+    ROUTE: WeftRoute,
+}
+RATE, P50, P99 = "requests/s", "p50", "p99"
+Taken = dict[str, float]
+"""requests/s, and p50 and p99 of a request in µs"""
+Samples = dict[str, dict[str, list[Taken]]]
+"""label of a measure → arm → one for each round"""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    name: str
+    take: Callable[[Arm, bool, int], Taken]
+    """(arm, pinned, size)"""
+    quick: int
+    full: int
+
+
+def _http1(connections: int, most: int = 0) -> Callable[[Arm, bool, int], Taken]:
+    """For so many milliseconds; with ``most``, at most so many requests, each over a connection of its own (a client
+    has 28,000 ports, and each is kept for a minute)."""
+
+    def take(arm: Arm, pinned: bool, size: int) -> Taken:
+        words = (str(connections), str(size), str(most), *(["close"] if most else []))
+        rate, p50, p99 = run(on_cpus(arm.client(tool("ask"), arm.address, str(PORT), *words), pinned)).split()
+        return {RATE: float(rate), P50: float(p50) / 1000, P99: float(p99) / 1000}
+
+    return take
+
+
+def _http2(arm: Arm, pinned: bool, size: int) -> Taken:
+    """``size`` requests over 8 connections with 8 requests at a time on each."""
+    with tempfile.NamedTemporaryFile() as log:
+        words = ("-n", str(size), "-c", "8", "-m", "8", f"--log-file={log.name}", f"http://{arm.address}:{H2_PORT}/")
+        text = run(on_cpus(arm.client("h2load", *words), pinned))
+        requests = [line.split() for line in Path(log.name).read_text().splitlines()]
+    if [status for _, status, _ in requests] != ["200"] * size:
+        raise RuntimeError(f"{arm.name}: not every answer was 200:\n{text}")
+    times = [float(micros) for *_, micros in requests]
+    rate = next(line.split()[3] for line in text.splitlines() if line.startswith("finished in"))
+    return {RATE: float(rate), P50: percentile(times, 0.5), P99: percentile(times, 0.99)}
+
+
+MEASURES = (
+    Measure("HTTP, 1 connection", _http1(1), 150, 250),
+    Measure("HTTP, 8 connections", _http1(8), 150, 250),
+    Measure("HTTP, 64 connections", _http1(64), 150, 250),
+    Measure("HTTP, connection per request", _http1(1, 1500), 150, 250),
+    Measure("HTTP/2, 8 connections, 8 streams", _http2, 2000, 4000),
+)
+
+
+def measure(rounds: int, quick: bool, say: Callable[[str], None]) -> list[Row]:
+    """Rows of requests, of Envoy's memory, and of the time until a rule is in force."""
+    with contextlib.ExitStack() as stack:
+        arms = []
+        for name, make in ARMS.items():
+            arms.append(make(name))
+            stack.callback(arms[-1].close)
+            say(f"l7: {name} is up")
+        samples = requests(arms, rounds, quick, say)
+    return [*rows(samples), *l7_control.measure(rounds, quick, say)]
+
+
+def requests(arms: Sequence[Arm], rounds: int, quick: bool, say: Callable[[str], None]) -> Samples:
+    """All measures in all arms, round by round; the order of the arms turns by one each round."""
+    samples: Samples = defaultdict(lambda: defaultdict(list))
+    for number in range(rounds):
+        turned = [*arms[number % len(arms) :], *arms[: number % len(arms)]]
+        for pinned in (True, False):
+            for arm in turned:
+                arm.pin_servers(pinned)
+            for one in MEASURES:
+                for arm in turned:
+                    taken = one.take(arm, pinned, one.quick if quick else one.full)
+                    samples[_label(one, pinned)][arm.name].append(taken)
+        say(f"l7: round {number + 1} of {rounds}")
+    return samples
+
+
+def rows(samples: Samples) -> list[Row]:
+    """The limits, then each measure: the baseline's values and each arm's ratio to it."""
+    found = [*_limits(samples)]
+    for label, by_arm in samples.items():
+        base = {part: _middle([taken[part] for taken in by_arm[NO_MESH]]) for part in (RATE, P50, P99)}
+        note = f"p50 {base[P50]:.0f} µs, p99 {base[P99]:.0f} µs"
+        found.append(Row(NO_MESH, label, base[RATE], RATE, note=note))
+        for arm in [arm for arm in by_arm if arm != NO_MESH]:
+            note = "p50 {:.2f}×, p99 {:.2f}×".format(*(_ratio(by_arm, arm, NO_MESH, part) for part in (P50, P99)))
+            for other in (BARE, SIDECARS) if arm in (RULE, ROUTE) else ():
+                rate, p50 = (_ratio(by_arm, arm, other, part) for part in (RATE, P50))
+                note += f"; to {other}: {rate:.2f}×, p50 {p50:.2f}×"
+            found.append(Row(arm, label, _ratio(by_arm, arm, NO_MESH, RATE), "×", note=note))
+    return found
+
+
+def _limits(samples: Samples) -> list[Row]:
+    """On one core, as all limits of traffic."""
+    one, many = _label(MEASURES[0], True), _label(MEASURES[2], True)
+    latency, rate = _ratio(samples[one], RULE, BARE, P50), _ratio(samples[many], RULE, SIDECARS, RATE)
+    return [
+        Row(RULE, f"{one}: p50 to {BARE}'s", latency, "×", L7_LATENCY),
+        Row(RULE, f"{many}: {RATE} to {SIDECARS}'", rate, "×", L7_THROUGHPUT, at_least=True),
+    ]
+
+
+def _ratio(by_arm: dict[str, list[Taken]], arm: str, base: str, part: str) -> float:
+    return median_ratio([taken[part] for taken in by_arm[arm]], [taken[part] for taken in by_arm[base]])
+
+
+def _middle(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2]
+
+
+def _label(one: Measure, pinned: bool) -> str:
+    return f"{one.name}, {'1 core' if pinned else 'all cores'}"

@@ -1,0 +1,139 @@
+"""The arms of layer 7 without weft: no mesh, one Envoy on the node, two sidecars."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from bench import l7_envoy
+from bench.arms import PORT, Arm, Plain
+from bench.tools import ROOT, cpus, tool
+from tests.lab.netns import inside
+from tests.lab.waiting import until
+from weft.proxy.process import binary
+
+H2_PORT = 8081
+SIDECAR_USER = 1337
+"""istio-proxy's."""
+
+
+def h2_server() -> tuple[str, ...]:
+    """nghttpd at H2_PORT with a page of 100 bytes, as bench/c/serve.c's."""
+    folder = ROOT / "build" / "bench" / "page"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "index.html").write_text("x" * 100)
+    return "nghttpd", "--no-tls", "-d", str(folder), str(H2_PORT)
+
+
+class PlainHttp(Plain):
+    """Plain, with an HTTP/2 server beside the other."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.folder = Path(tempfile.mkdtemp(prefix="bench-l7-"))
+        self.folder.chmod(0o755)
+        self._envoys: list[subprocess.Popen[str]] = []
+        try:
+            self._background(self._in_pod("server", self._server, h2_server()), self._processes)
+            self.prepare()
+            until(self._serves, f"{name}: both servers answer")
+        except BaseException:
+            self.close()
+            raise
+
+    def prepare(self) -> None:
+        """What lies between client and server."""
+
+    def pin_servers(self, pinned: bool) -> None:
+        super().pin_servers(pinned)
+        pin_threads((process.pid for process in self._envoys), pinned)
+
+    def close(self) -> None:
+        for process in self._envoys:
+            process.kill()
+            process.wait()
+        super().close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def envoy(self, name: str, config: dict[str, Any], enter: list[str]) -> None:
+        """An Envoy with as many threads as weft's, started with ``enter`` before its command line."""
+        file = self.folder / f"{name}.json"
+        file.write_text(json.dumps(config))
+        words = ["--config-path", str(file), "--disable-hot-restart", "--log-level", "error"]
+        words += ["--concurrency", str(min(len(os.sched_getaffinity(0)), 8))]
+        self._background([*enter, str(binary()), *words], self._envoys)
+
+    def _background(self, argv: list[str], processes: list[subprocess.Popen[str]]) -> None:
+        quiet = subprocess.DEVNULL
+        processes.append(subprocess.Popen(argv, stdin=quiet, stdout=quiet, start_new_session=True, text=True))
+
+    def _serves(self) -> bool:
+        ended = [process for process in (*self._processes, *self._envoys) if process.poll() is not None]
+        if ended:
+            raise RuntimeError(f"{ended[0].args!r} ended with {ended[0].returncode}")
+        return http_answers(self)
+
+
+class BareEnvoy(PlainHttp):
+    """client ── Envoy in the node ── server: weft's listener for an http rule, and no weft."""
+
+    def prepare(self) -> None:
+        log = inside(self.node, tool("sink"), str(self.folder / "agent.sock"))
+        self._background(log, self._processes)
+        server, self.address = self.address, "10.88.1.1"
+        config = l7_envoy.bare(self.folder, self.address, server, (PORT, H2_PORT))
+        # A session and a cgroup of its own, like weft's.
+        self.envoy("node", config, self._in_pod("envoy", self.node, ()))
+
+    def _in_pod(self, pod: str, namespace: str, command: Iterable[str]) -> list[str]:
+        (self._pods / pod).mkdir(exist_ok=True)
+        return super()._in_pod(pod, namespace, tuple(command))
+
+    def close(self) -> None:
+        for process in self._envoys:
+            process.kill()
+            process.wait()
+        if (self._pods / "envoy").exists():
+            (self._pods / "envoy").rmdir()
+        super().close()
+
+
+class Sidecars(PlainHttp):
+    """client ── its Envoy ── node ── the server's Envoy ── server, redirected by nftables in the two pods."""
+
+    def prepare(self) -> None:
+        for pod, namespace in (("client", self._client), ("server", self._server)):
+            folder = self.folder / pod
+            folder.mkdir()
+            os.chown(folder, SIDECAR_USER, SIDECAR_USER)
+            ruleset = l7_envoy.redirect(SIDECAR_USER)
+            subprocess.run(inside(namespace, "nft", "-f", "-"), input=ruleset, text=True, check=True)
+            user = ("setpriv", f"--reuid={SIDECAR_USER}", f"--regid={SIDECAR_USER}", "--clear-groups", "--")
+            config = l7_envoy.sidecar(folder, inbound=pod == "server")
+            self.envoy(pod, config, self._in_pod(pod, namespace, user))
+
+
+def http_answers(arm: Arm) -> bool:
+    """Whether both servers answer the client."""
+    return answers(arm.client(tool("ask"), arm.address, str(PORT), "1", "1000", "20")) and answers(
+        arm.client("h2load", "-n1", f"http://{arm.address}:{H2_PORT}/")
+    )
+
+
+def answers(argv: list[str]) -> bool:
+    return subprocess.run(argv, capture_output=True, check=False).returncode == 0
+
+
+def pin_threads(pids: Iterable[int], pinned: bool) -> None:
+    """All threads of these processes: on one core, or anywhere."""
+    for pid in pids:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(int(task.name), cpus(pinned))

@@ -1,0 +1,121 @@
+"""The arms of layer 7 with weft: an http rule of the server's policy, and a route in front of the server."""
+
+from __future__ import annotations
+
+import shlex
+from contextlib import suppress
+from pathlib import Path
+
+from bench.arms import PORT
+from bench.l7_arms import H2_PORT, h2_server, http_answers, pin_threads
+from bench.weft_arm import Weft
+from tests.lab import traces
+from tests.lab.waiting import until
+from weft.proxy.process import binary
+
+
+def policy(http: bool) -> str:
+    """The client may reach both of the server's HTTP ports; with ``http`` only by GET /."""
+    rules = ', rules: {http: [{method: GET, path: "/"}]}' if http else ""
+    return f"""
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {{name: bench}}
+spec:
+  endpointSelector: {{matchLabels: {{app: server}}}}
+  ingress:
+  - fromEndpoints: [{{matchLabels: {{app: client}}}}]
+    toPorts:
+    - {{ports: [{{port: "{PORT}", protocol: TCP}}, {{port: "{H2_PORT}", protocol: TCP}}]{rules}}}
+---
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {{name: bench-client}}
+spec:
+  endpointSelector: {{matchLabels: {{app: client}}}}
+  egress:
+  - toEndpoints: [{{matchLabels: {{app: server}}}}]
+"""
+
+
+ROUTED = "10.96.64.1"
+ROUTE = "".join(
+    f"""
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}}}
+spec:
+  clusterIP: {address}
+  selector: {{app: server}}
+  ports: [{{name: http, port: {PORT}, protocol: TCP}}, {{name: h2, port: {H2_PORT}, protocol: TCP}}]
+"""
+    for name, address in (("shop", ROUTED), ("shop-v1", "10.96.64.2"), ("shop-v2", "10.96.64.3"))
+) + "".join(
+    f"""
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: shop-{port}}}
+spec:
+  parentRefs: [{{group: "", kind: Service, name: shop, port: {port}}}]
+  rules:
+  - backendRefs: [{{name: shop-v1, port: {port}, weight: 90}}, {{name: shop-v2, port: {port}, weight: 10}}]
+"""
+    for port in (PORT, H2_PORT)
+)
+"""A Service in front of two others, each of which leads to the same server: what counts is the way, not the pods."""
+
+
+class WeftHttp(Weft):
+    """client ── weft, its Envoy ── server."""
+
+    dialled = ""
+    """What the client dials instead of the server."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.address = self.dialled or self.address
+        try:
+            until(lambda: http_answers(self), f"{name}: both servers answer through Envoy")
+            if not self.envoys():
+                raise RuntimeError(f"{name}: no Envoy runs on the node")
+        except BaseException:
+            self.close()
+            raise
+
+    def servers(self) -> str:
+        return f"{super().servers()} & {shlex.join(h2_server())}"
+
+    def envoys(self) -> list[int]:
+        """Process numbers of the node's Envoys."""
+        return [
+            int(pid)
+            for node in traces.node_cgroups(self.lab.name)
+            for path in node.rglob("cgroup.procs")
+            for pid in path.read_text().split()
+            if _runs(int(pid), binary())
+        ]
+
+    def pin_servers(self, pinned: bool) -> None:
+        super().pin_servers(pinned)
+        pin_threads(self.envoys(), pinned)
+
+
+class WeftRule(WeftHttp):
+    """The server's policy allows GET / and nothing else."""
+
+    manifests = policy(True)
+
+
+class WeftRoute(WeftHttp):
+    """The client dials a Service whose HTTPRoute has two backends; policies are of layers 3 and 4."""
+
+    manifests = policy(False) + ROUTE
+    dialled = ROUTED
+
+
+def _runs(pid: int, program: Path) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/exe").samefile(program)
+    return False
