@@ -239,6 +239,7 @@ def test_every_filter_flag_reaches_a_filter() -> None:
     """No flag is parsed and then forgotten."""
     samples = {"verdict": "DROPPED", "type": "drop", "drop-reason-desc": "POLICY_DENY", "protocol": "tcp"}
     samples |= {"tcp-flags": "syn", "traffic-direction": "egress", "ip-version": "v4", "workload": "w"}
+    samples |= {"http-status": "5+", "http-header": "x-a:b", "trace-id": "0af7651916cd43dd8448eb211c80319c"}
     for name in FilterBuilder.names - {"not"}:
         value = samples.get(name) or samples.get(name.rpartition("-")[2]) or VALUES.get(name.rpartition("-")[2], "x")
         made = parse_observe([f"--{name}", *([value] if name not in SWITCHES else [])], NOW).request

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -89,3 +90,16 @@ def test_a_record_is_a_copy() -> None:
     before = ring.record(0)
     ring.append(numbered(1, 1))
     assert before == numbered(0, 1)
+
+
+def _anonymous() -> int:
+    """Bytes of this process that no file backs."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Anonymous:"))
+
+
+def test_room_for_records_that_have_not_come_costs_nothing() -> None:
+    before, ring = _anonymous(), ByteRing(1_000_000)
+    assert _anonymous() - before < 8 << 20
+    ring.append(numbered(0, 100_000))
+    assert 12 << 20 < _anonymous() - before < 32 << 20  # 12.8 MB of records, and what made them

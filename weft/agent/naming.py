@@ -32,6 +32,8 @@ class Naming:
             self._book.set_labels({number: identity.labels for number, identity in compiled.identities.items()})
         if old is None or compiled.rules is not old.rules:
             self._book.set_rules(compiled.rules)
+        if old is None or compiled.desired.listeners is not old.desired.listeners:
+            self._book.set_listeners(compiled.desired.listeners)
         if before is None or world.services is not before.services:
             self._book.set_services(
                 {

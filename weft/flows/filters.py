@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Any
 
 from weft.flows import spelling
+from weft.flows.httpfilters import HTTP_FIELDS, RecordPredicate
 from weft.flows.hubble import NodeInfo, uuid_number
 from weft.flows.names import PodName
 from weft.flows.query import EventTypeFilter, FlowFilter, FlowsRequest, WorkloadFilter
@@ -56,11 +57,21 @@ def compile_filter(flow_filter: FlowFilter, node: NodeInfo) -> Predicate:
                 parts.append(
                     _at_end(side, _END_FIELDS[end_field](values), has_ip=end_field in ("ip", "port", "service"))
                 )
+            elif name in HTTP_FIELDS:
+                parts.append(_in_http(HTTP_FIELDS[name](values)))
             else:
                 parts.append(_FLOW_FIELDS[name](values, node))
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
+    about_http = [name for name in HTTP_FIELDS if name != "trace_id" and getattr(flow_filter, name)]
+    types = {each.type for each in flow_filter.event_type}
+    if about_http and types and not types & {0, spelling.L7}:
+        raise ValueError(f"{about_http[0]}: only events of type l7 have one; event_type asks for others")
     return lambda view: all(part(view) for part in parts)
+
+
+def _in_http(test: RecordPredicate) -> Predicate:
+    return lambda view: view.l7 is not None and test(view.l7)
 
 
 def _at_end(side: str, test: EndPredicate, *, has_ip: bool) -> Predicate:
@@ -203,7 +214,7 @@ def _by_drop_reason(values: Iterable[str], node: NodeInfo) -> Predicate:
 
 def _by_event_type(values: Iterable[EventTypeFilter], node: NodeInfo) -> Predicate:
     def matches(wanted: EventTypeFilter, view: FlowView) -> bool:
-        if wanted.type == spelling.DROP and view.dropped:
+        if wanted.type == spelling.DROP and view.dropped and view.l7 is None:
             # A refusal by policy is one record here; Cilium writes two, a policy verdict and a drop.
             return not wanted.match_sub_type or wanted.sub_type == spelling.DROP_REASONS[view.drop_reason_desc]
         if wanted.type not in (0, view.event_type):
@@ -214,7 +225,7 @@ def _by_event_type(values: Iterable[EventTypeFilter], node: NodeInfo) -> Predica
 
 
 def protocol_numbers(values: Iterable[str]) -> frozenset[int]:
-    """Errors: ValueError. Layer-7 protocols are known by name and match nothing yet."""
+    """Of layer 4; names of layer 7 are known and give none. Errors: ValueError."""
     numbers: set[int] = set()
     for value in values:
         name = value.lower()
@@ -226,7 +237,14 @@ def protocol_numbers(values: Iterable[str]) -> frozenset[int]:
 
 def _by_protocol(values: Iterable[str], node: NodeInfo) -> Predicate:
     numbers = protocol_numbers(values)
-    return lambda view: view.ip_version != 0 and view.packet.protocol in numbers
+    http = any(value.lower() == "http" for value in values)
+
+    def test(view: FlowView) -> bool:
+        if view.ip_version != 0 and view.packet.protocol in numbers:
+            return True
+        return http and view.l7 is not None and bool(view.l7.method)
+
+    return test
 
 
 def tcp_mask(flags: dict[str, bool]) -> int:
@@ -241,7 +259,7 @@ def _by_tcp_flags(values: Iterable[dict[str, bool]], node: NodeInfo) -> Predicat
     masks = [tcp_mask(flags) for flags in values]
 
     def test(view: FlowView) -> bool:
-        tcp = view.ip_version != 0 and view.packet.protocol == TCP
+        tcp = view.ip_version != 0 and view.packet.protocol == TCP and view.l7 is None
         return tcp and any(view.packet.tcp_flags & mask == mask for mask in masks)
 
     return test

@@ -1,5 +1,6 @@
-"""``weft observe``'s flags, which are ``hubble observe``'s (hubble/cmd/observe of cilium/cilium), as far as layers 3
-and 4 reach. Their order matters (``--not`` negates the next filter), so they are parsed here, not by the CLI's library.
+"""``weft observe``'s flags, which are ``hubble observe``'s (hubble/cmd/observe of cilium/cilium), as far as layers 3,
+4 and HTTP reach. Their order matters (``--not`` negates the next filter), so they are parsed here, not by the CLI's
+library.
 """
 
 from __future__ import annotations

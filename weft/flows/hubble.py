@@ -12,8 +12,10 @@ from typing import Any
 from uuid import UUID
 
 from weft.flows import spelling
-from weft.flows.view import End, EventFlag, EventType, FlowView
-from weft.model.net import ICMP, ICMPV6, PROTOCOL_NAMES
+from weft.flows.l7view import Deciding, L7View
+from weft.flows.view import End, EventFlag, FlowView
+from weft.model.l7 import L7Record
+from weft.model.net import ICMP, ICMPV6, PROTOCOL_NAMES, IPAddress
 from weft.model.objects import NamespacedName
 from weft.model.origin import spell
 from weft.model.policy import Action, Direction, Rule
@@ -59,8 +61,9 @@ def flow_json(view: FlowView, node: NodeInfo) -> Json:
         "l4": _layer4(view),
         "source": _endpoint(view.source, node),
         "destination": _endpoint(view.destination, node),
-        "Type": "L3_L4",
+        "Type": "L7" if view.l7 else "L3_L4",
         "node_name": node.name,
+        "l7": _layer7(view),
         "reply": view.is_reply,
         "event_type": _set(type=view.event_type, sub_type=view.event_sub_type),
         "source_service": _service(view.source.service),
@@ -71,6 +74,7 @@ def flow_json(view: FlowView, node: NodeInfo) -> Json:
         "drop_reason_desc": view.drop_reason_desc if view.dropped else "",
         "is_reply": view.is_reply,
         "interface": _set(index=packet.ifindex),
+        "trace_context": {"parent": {"trace_id": view.l7.trace_id}} if view.l7 and view.l7.trace_id else {},
         "Summary": view.summary,
         "extensions": {"@type": "type.googleapis.com/google.protobuf.Struct", "value": _extensions(view)},
         **_policies(view),
@@ -135,6 +139,17 @@ def _layer4(view: FlowView) -> Json:
     return {}
 
 
+def _layer7(view: FlowView) -> Json:
+    """flow.Layer7. A connection in which Envoy saw no request has no ``http``."""
+    if not isinstance(view, L7View):
+        return {}
+    record, http = view.l7, {}
+    if record.method:
+        headers = [{"key": name, "value": value} for name, value in record.request_headers]
+        http = _set(code=record.status, method=record.method, url=record.url, protocol=record.protocol, headers=headers)
+    return {"type": view.type, **_set(latency_ns=str(record.latency_ns) if record.latency_ns else "", http=http)}
+
+
 def _endpoint(end: End, node: NodeInfo) -> Json:
     pod = end.pod
     return _set(
@@ -153,9 +168,11 @@ def _service(name: NamespacedName | None) -> Json:
 
 
 def _policies(view: FlowView) -> Json:
-    """{egress,ingress}_{allowed,denied}_by, of policy verdicts. A flow can be allowed at both ends; one refuses it."""
+    """{egress,ingress}_{allowed,denied}_by, of policy verdicts and of requests that http rules judged.
+
+    A flow can be allowed at both ends; one refuses it."""
     fields: Json = {}
-    if view.packet.type != EventType.POLICY_VERDICT:
+    if not view.by_policy:
         return fields
     for direction, rule in ((Direction.EGRESS, view.egress_rule), (Direction.INGRESS, view.ingress_rule)):
         if not rule:
@@ -172,7 +189,8 @@ def _policy(rule: Rule, revision: int) -> Json:
     labels = [f"{prefix}derived-from={policy.kind}", f"{prefix}name={policy.name}"]
     if policy.namespace:
         labels.append(f"{prefix}namespace={policy.namespace}")
-    return _set(name=policy.name, namespace=policy.namespace, labels=labels, revision=str(revision), kind=policy.kind)
+    shown = str(revision) if revision else ""
+    return _set(name=policy.name, namespace=policy.namespace, labels=labels, revision=shown, kind=policy.kind)
 
 
 def _extensions(view: FlowView) -> Json:
@@ -190,7 +208,37 @@ def _extensions(view: FlowView) -> Json:
         revision=packet.revision,
         ethertype="" if view.ip_version else f"0x{packet.ethertype:04x}",
         protocol=packet.protocol if view.ip_version and not _layer4(view) else 0,
+        **(_http_extensions(view, view.l7) if isinstance(view, L7View) else {}),
     )
+
+
+def _http_extensions(view: L7View, record: L7Record) -> Json:
+    return _set(
+        phase=record.phase.value,
+        listener=record.listener,
+        dialled=_socket(record.server, record.server_port),
+        upstream=_socket(record.upstream, record.upstream_port) if record.upstream else "",
+        decided_by=_deciding(view.deciding) if view.deciding else {},
+        details=record.details,
+        original_path=record.original_path,
+        grpc_status=record.grpc_status,
+        mismatches=list(record.mismatches),
+        request_id=record.request_id,
+        traceparent=record.traceparent,
+        request_bytes=record.request_bytes,
+        response_bytes=record.response_bytes,
+    )
+
+
+def _socket(address: IPAddress, port: int) -> str:
+    return f"{address}:{port}" if address.version == 4 else f"[{address}]:{port}"
+
+
+def _deciding(deciding: Deciding) -> Json:
+    """The rule of a policy or a route, down to the alternative that fitted."""
+    kind, _, name = deciding.name.partition("/")
+    file = deciding.origin.file if deciding.origin else ""
+    return _set(kind=kind, name=name, rule=deciding.path, rule_name=deciding.title, file=file, line=deciding.line)
 
 
 def _provenance(rule: Rule | None) -> Json:
@@ -201,7 +249,11 @@ def _provenance(rule: Rule | None) -> Json:
 
 
 def why(view: FlowView) -> str:
-    """For a refusal by policy: which rule, or at which end none allows it. Empty for everything else."""
+    """For a refusal by policy: which rule, or at which end none allows it. Empty for everything else.
+
+    Of a request: whose http rules do not allow it, or what else was wrong with it."""
+    if isinstance(view, L7View):
+        return view.why or view.l7.details
     if view.reason not in (Verdict.POLICY_DENIED, Verdict.POLICY_DENY, Verdict.POLICY_REVOKED):
         return ""
     ingress = view.direction == "INGRESS"

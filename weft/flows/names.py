@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from weft.model.desired import Listener
 from weft.model.labels import LabelSet
 from weft.model.net import IdentityId, IPAddress, RuleId
 from weft.model.objects import NamespacedName
@@ -69,6 +70,9 @@ class Names(Protocol):
     def rule(self, rule: int) -> Rule | None:
         """The policy rule with this number; its origin and path give file and line."""
 
+    def listener(self, listener: int) -> Listener | None:
+        """What Envoy's listener with this number enforces."""
+
 
 class NameBook:
     """Names of now, and of what went lately. The agent tells it each change; it forgets the oldest past ``keep``."""
@@ -77,11 +81,12 @@ class NameBook:
         self._keep = keep
         self._pods: dict[_PodKey, PodName] = {}
         self._rivals: dict[_PodKey, list[PodName]] = {}
-        self._gone: dict[_PodKey, deque[tuple[int, PodName]]] = {}
+        self._gone: dict[_PodKey, list[tuple[int, PodName]]] = {}
         self._gone_order: deque[_PodKey] = deque()
         self._labels: dict[int, LabelSet] = {}
         self._services: dict[tuple[IPAddress, int, int], NamespacedName] = {}
         self._rules: dict[int, Rule] = {}
+        self._listeners: dict[int, Listener] = {}
 
     def change_pods(self, gone: Iterable[PodName], come: Iterable[PodName], time_ns: int) -> None:
         """From ``time_ns`` on (CLOCK_BOOTTIME). A pod of which something has changed is in both, as it was and as it
@@ -100,11 +105,11 @@ class NameBook:
         for key, pod in before.items():
             new = self._pods.get(key)
             if new is None or (new.id, new.namespace, new.name) != (pod.id, pod.namespace, pod.name):
-                self._gone.setdefault(key, deque()).append((time_ns, pod))
+                self._gone.setdefault(key, []).append((time_ns, pod))
                 self._gone_order.append(key)
         while len(self._gone_order) > self._keep:
             key = self._gone_order.popleft()
-            self._gone[key].popleft()
+            self._gone[key].pop(0)
             if not self._gone[key]:
                 del self._gone[key]
 
@@ -130,6 +135,10 @@ class NameBook:
     def set_rules(self, rules: Mapping[RuleId, Rule]) -> None:
         """All rules in force. Rules of before stay known, since records name them."""
         self._rules = _merge(self._rules, rules, self._keep)
+
+    def set_listeners(self, listeners: Mapping[int, Listener]) -> None:
+        """All of Envoy's listeners (``Desired.listeners``). Those of before stay known, as rules do."""
+        self._listeners = _merge(self._listeners, listeners, self._keep)
 
     def pod(self, address: IPAddress, endpoint: int, time_ns: int) -> PodName | None:
         return self._find(endpoint or address, time_ns)
@@ -159,6 +168,9 @@ class NameBook:
 
     def rule(self, rule: int) -> Rule | None:
         return self._rules.get(rule)
+
+    def listener(self, listener: int) -> Listener | None:
+        return self._listeners.get(listener)
 
 
 def _merge(old: dict[int, V], new: Mapping[Any, V], keep: int) -> dict[int, V]:

@@ -42,6 +42,7 @@ TIME_FORMATS: dict[str, Callable[[datetime, int], str]] = {
 }
 """Hubble's ``--time-format`` names → how Go would write that layout, in UTC: (moment, nanoseconds of its second)."""
 
+_VERDICT_COLORS = {"FORWARDED": "green", "REDIRECTED": "green", "DROPPED": "red", "ERROR": "red"}
 _CODES = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36}
 
 
@@ -160,7 +161,9 @@ def _identity(flow: Json, side: str, style: Style) -> str:
 
 
 def flow_type(flow: Json) -> str:
-    """``policy-verdict:none INGRESS``, the text of a drop's reason, or a trace's observation point."""
+    """``http-response``, ``policy-verdict:none INGRESS``, the text of a drop's reason, a trace's observation point."""
+    if l7 := flow.get("l7"):
+        return f"{'http' if 'http' in l7 else 'l7'}-{l7.get('type', 'unknown_l7_type').lower()}"
     event = flow.get("event_type", {})
     sub_type = event.get("sub_type", 0)
     match event.get("type"):
@@ -182,7 +185,7 @@ def _verdict(flow: Json, style: Style) -> str:
         text = {"FORWARDED": "ALLOWED", "REDIRECTED": "ALLOWED", "DROPPED": "DENIED"}.get(verdict, verdict)
         if style.policy_names and (names := _policy_names(flow)):
             text = f"{text} BY {names}"
-    return _paint(text, {"FORWARDED": "green", "DROPPED": "red"}.get(verdict, "yellow"), style)
+    return _paint(text, _VERDICT_COLORS.get(verdict, "yellow"), style)
 
 
 def _policy_names(flow: Json) -> str:
@@ -201,7 +204,13 @@ def _summary(flow: Json) -> str:
         parts.append(own["reason_text"])
     if own.get("folded"):
         parts.append(f"{own['folded']} more like it")
-    return "; ".join(parts)
+    text = "; ".join(parts)
+    # Paths and hosts are what a client wrote: nothing of them may reach the terminal as a control sequence.
+    return text if text.isprintable() else "".join(map(_printable, text))
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
 def _own(flow: Json) -> Json:

@@ -8,14 +8,16 @@ is left is decoded and tested exactly (``filters``): the prefilter may let too m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from mmap import mmap
 from typing import Any, NamedTuple
 
 from weft.flows.decode import OFFSETS
 from weft.flows.filters import drop_reasons, label_test, network, pod_test, port, protocol_numbers, tcp_mask
+from weft.flows.httpfilters import HTTP_FIELDS
 from weft.flows.names import NO_LABELS, Names, PodName
 from weft.flows.query import FlowFilter
 from weft.flows.ring import RECORD, Span
-from weft.flows.spelling import DROP, POLICY_VERDICT, TRACE
+from weft.flows.spelling import DROP, L7, POLICY_VERDICT, TRACE
 from weft.flows.view import ETHERTYPE_IP, ETHERTYPE_IPV6, EventFlag, EventType
 from weft.model.labels import LabelSet
 from weft.model.net import SCTP, TCP, UDP, IPNetwork, Prefix, to_wide
@@ -39,7 +41,7 @@ class Prefilter:
     def __init__(self, whitelist: Iterable[FlowFilter], names: Names) -> None:
         self._filters = [_clauses(item, names) for item in whitelist]
 
-    def candidates(self, data: bytearray, span: Span) -> bytes:
+    def candidates(self, data: mmap | bytearray, span: Span) -> bytes:
         """One byte for each record of the span: 1 if it may match."""
         every = int.from_bytes(b"\1" * span.length, "little")
         if not self._filters:
@@ -53,7 +55,7 @@ class Prefilter:
         return found.to_bytes(span.length, "little")
 
 
-def _any_of(clause: Clause, data: bytearray, span: Span, every: int) -> int:
+def _any_of(clause: Clause, data: mmap | bytearray, span: Span, every: int) -> int:
     found = 0
     for tests in clause:
         mask = every
@@ -154,8 +156,13 @@ def _inside(field: str, known: IPNetwork) -> All:
 
 
 def _verdict(values: Iterable[str]) -> Clause:
-    reasons = {"FORWARDED": [0], "DROPPED": range(1, 256)}
-    return tuple((_byte("reason", reasons[value]),) for value in values if value in reasons)
+    passed, proxied = _byte("reason", [0]), EventFlag.PROXIED
+    tests: dict[str, All] = {
+        "FORWARDED": (passed, _without_bits("flags", proxied)),
+        "REDIRECTED": (passed, _with_bits("flags", proxied)),
+        "DROPPED": (_byte("reason", range(1, 256)),),
+    }
+    return tuple(tests[value] for value in values if value in tests)
 
 
 def _event_type(values: Iterable[Any]) -> Clause:
@@ -210,4 +217,22 @@ _FIELDS: dict[str, Callable[[Any], Clause]] = {
     "destination_port": _ports("destination"),
     "source_ip": _addresses("source"),
     "destination_ip": _addresses("destination"),
+    **dict.fromkeys(HTTP_FIELDS, lambda values: ()),
 }
+
+
+def layer7_possible(whitelist: Iterable[FlowFilter]) -> bool:
+    """Whether a layer-7 flow could match: if not, none has to be decoded."""
+    filters = tuple(whitelist)
+    return not filters or any(_layer7_possible(item) for item in filters)
+
+
+def _layer7_possible(item: FlowFilter) -> bool:
+    protocols = {value.lower() for value in item.protocol}
+    return not (
+        (item.event_type and not any(each.type in (0, L7) for each in item.event_type))
+        or item.tcp_flags
+        or (protocols and not protocols & {"tcp", "http"})
+        or (item.reply and False not in item.reply)
+        or (item.ip_version and set(item.ip_version) == {"IP_NOT_USED"})
+    )

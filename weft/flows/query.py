@@ -1,5 +1,6 @@
 """What is asked of the flow store, as a value that travels from CLI to agent: Hubble's GetFlowsRequest and FlowFilter
-(api/v1/observer, api/v1/flow of cilium/cilium) with their JSON names, as far as layers 3 and 4 reach."""
+(api/v1/observer, api/v1/flow of cilium/cilium) with their JSON names, as far as layers 3, 4 and HTTP
+reach."""
 
 from __future__ import annotations
 
@@ -31,6 +32,13 @@ class WorkloadFilter(_Message, frozen=True):
     kind: str = ""
 
 
+class HeaderFilter(_Message, frozen=True):
+    """flow.HTTPHeader: both must be equal; the name in any case."""
+
+    key: str = ""
+    value: str = ""
+
+
 class FlowFilter(_Message, frozen=True):
     """All fields that are set must match; of the values of one field any may."""
 
@@ -58,13 +66,24 @@ class FlowFilter(_Message, frozen=True):
     drop_reason_desc: tuple[str, ...] = ()
     """flow.DropReason's names, or weft's own (``ARP_FILTERED``)."""
     event_type: tuple[EventTypeFilter, ...] = ()
+    http_status_code: tuple[str, ...] = ()
+    """``404``, or the beginning of one: ``4+``, ``40+``."""
     protocol: tuple[str, ...] = ()
+    http_method: tuple[str, ...] = ()
+    """In any case."""
+    http_path: tuple[str, ...] = ()
+    """RE2 expressions, found anywhere in the path; without the query."""
+    http_url: tuple[str, ...] = ()
+    """RE2 expressions, found anywhere in the URL."""
+    http_header: tuple[HeaderFilter, ...] = ()
     reply: tuple[bool, ...] = ()
     tcp_flags: tuple[dict[str, bool], ...] = ()
     """``{"SYN": true, "ACK": true}``: packets that have at least these."""
     ip_version: tuple[Versions, ...] = ()
     node_name: tuple[str, ...] = ()
     """Shell patterns."""
+    trace_id: tuple[str, ...] = ()
+    """W3C trace ids: 32 hex digits."""
 
 
 class FlowsRequest(_Message, frozen=True):

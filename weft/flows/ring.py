@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import NamedTuple
 
 RECORD = 128
@@ -34,7 +35,8 @@ class ByteRing:
         if records < 1:
             raise ValueError(f"a ring of {records} records; at least 1")
         self.capacity = records
-        self.data = bytearray(records * RECORD)
+        self.data = mmap(-1, records * RECORD, MAP_PRIVATE | MAP_ANONYMOUS)
+        """Not a bytearray, which would be all in memory before the first record."""
         self.end = 0
         """Sequence number of the next record; so also how many were ever taken in."""
         self.kernel_lost = 0

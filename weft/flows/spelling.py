@@ -6,8 +6,8 @@ from __future__ import annotations
 from weft.model.identity import Reserved
 
 MESSAGE_TYPES = {"drop": 1, "debug": 2, "capture": 3, "trace": 4, "policy-verdict": 5, "l7": 129, "agent": 130}
-"""``--type`` → event_type.type. A node of weft makes drop, trace and policy-verdict."""
-DROP, TRACE, POLICY_VERDICT = 1, 4, 5
+"""``--type`` → event_type.type. A node of weft makes drop, trace, policy-verdict and l7."""
+DROP, TRACE, POLICY_VERDICT, L7 = 1, 4, 5, 129
 
 TRACE_POINTS = {
     "to-endpoint": 0,

@@ -1,36 +1,58 @@
-"""The agent's flow store: the ring, the names, and the answers to Hubble's GetFlows (pkg/hubble/observer)."""
+"""The agent's flow store: the rings of layers 4 and 7, the names, and the answers to Hubble's GetFlows
+(pkg/hubble/observer)."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+import heapq
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
+from itertools import islice
 
+from weft.flows import l7codec
 from weft.flows.decode import boot_offset_ns, decode
 from weft.flows.filters import Predicate, compile_request
 from weft.flows.hubble import Json, NodeInfo, lost_response, response, uuid_number
+from weft.flows.join import Join
+from weft.flows.l7ring import Entry, L7Ring
+from weft.flows.l7view import L7View
 from weft.flows.moments import parse_moment
 from weft.flows.names import Names
-from weft.flows.prefilter import Prefilter
+from weft.flows.prefilter import Prefilter, layer7_possible
 from weft.flows.query import FlowsRequest
 from weft.flows.ring import RECORD, ByteRing, Span
 from weft.flows.view import FlowView
+from weft.model.l7 import L7Record, Phase
 
-KERNEL, OVERWRITTEN = "PERF_EVENT_RING_BUFFER", "HUBBLE_RING_BUFFER"
-"""flow.LostEventSource: lost between kernel and agent; overwritten before a reader came to it."""
+KERNEL, PROXY, OVERWRITTEN = "PERF_EVENT_RING_BUFFER", "OBSERVER_EVENTS_QUEUE", "HUBBLE_RING_BUFFER"
+"""flow.LostEventSource: lost between kernel and agent; between Envoy and agent; overwritten before a reader came."""
+L7_NUMBERS = 1 << 61
+"""Added to the number of a layer-7 record: its uuid is of another range than those of layer 4."""
 _BREATH = 32
 """Answers in a row before the loop may do something else."""
+_AT_ONCE = 1024
+"""Layer-7 records that a follower takes at once."""
 
 
 class FlowStore:
     """One event loop writes and reads.
 
-    ``boot_offset``: what to add to CLOCK_BOOTTIME for the wall clock, asked once for each query.
+    ``boot_offset``: what to add to CLOCK_BOOTTIME for the wall clock, asked once for each query. ``headers``: names of
+    request headers that may be kept (any case); of credentials the value never is.
     """
 
     def __init__(
-        self, ring: ByteRing, names: Names, node: NodeInfo, boot_offset: Callable[[], int] = boot_offset_ns
+        self,
+        ring: ByteRing,
+        names: Names,
+        node: NodeInfo,
+        boot_offset: Callable[[], int] = boot_offset_ns,
+        *,
+        l7_ring: L7Ring | None = None,
+        headers: Collection[str] = (),
     ) -> None:
         self.ring, self.names, self.node = ring, names, node
+        self.l7_ring = L7Ring() if l7_ring is None else l7_ring
+        self._headers = frozenset(name.lower() for name in headers)
         self._boot_offset = boot_offset
         self._news = asyncio.Event()
 
@@ -38,6 +60,21 @@ class FlowStore:
         """Records from the kernel, oldest first; wakes followers. Errors: ValueError if they are not whole."""
         self.ring.append(records)
         self._wake()
+
+    def take_l7(self, records: Iterable[L7Record]) -> None:
+        """Records of Envoy's access log, as they come; wakes followers. Only in the store's own loop."""
+        offset_ns = self._boot_offset()
+        for record in records:
+            end_ns = record.time_ns + record.latency_ns - offset_ns
+            self.l7_ring.append(end_ns, l7codec.encode(record, end_ns, self._headers))
+        self._wake()
+
+    def set_l7_lost(self, total: int) -> None:
+        """How many entries Envoy has dropped since it started (``access_logs.grpc_access_log.logs_dropped``), over all
+        Envoys since the agent's start."""
+        if total != self.l7_ring.lost:
+            self.l7_ring.lost = total
+            self._wake()
 
     def set_kernel_lost(self, total: int) -> None:
         """How many records the kernel has dropped since its maps were made (map events_lost)."""
@@ -56,9 +93,25 @@ class FlowStore:
             "kernel_lost": ring.kernel_lost,
         }
 
+    def l7_statistics(self) -> dict[str, int]:
+        """As ``statistics``; ``proxy_lost`` is what Envoy could not hand over."""
+        ring = self.l7_ring
+        return {
+            "num_flows": len(ring),
+            "seen_flows": ring.end,
+            "overwritten": ring.begin,
+            "proxy_lost": ring.lost,
+            "bytes": ring.used_bytes,
+            "max_bytes": ring.max_bytes,
+        }
+
     def find(self, uuid: str) -> FlowView | None:
         """The record behind a flow's uuid, if the ring still has it."""
         number = uuid_number(self.node.run, uuid)
+        if number is not None and number >= L7_NUMBERS:
+            if not self.l7_ring.begin <= number - L7_NUMBERS < self.l7_ring.end:
+                return None
+            return self._l7_view(self.l7_ring.entry(number - L7_NUMBERS), self._boot_offset(), Join(self.ring))
         if number is None or not self.ring.begin <= number < self.ring.end:
             return None
         return self._view(self.ring.record(number), 0, number, self._boot_offset())
@@ -79,6 +132,7 @@ class FlowStore:
         """
         search = _Search(self, request)
         position, kernel_lost = self.ring.end, self.ring.kernel_lost
+        l7_position, proxy_lost = self.l7_ring.end, self.l7_ring.lost
         for count, view in enumerate(search.stored(), 1):
             yield response(view, self.node)
             if count % _BREATH == 0:
@@ -91,12 +145,22 @@ class FlowStore:
             if self.ring.begin > position:
                 yield self._lost(OVERWRITTEN, self.ring.begin - position)
                 position = self.ring.begin
+            if search.layer7 and self.l7_ring.lost > proxy_lost:
+                yield self._lost(PROXY, self.l7_ring.lost - proxy_lost)
+                proxy_lost = self.l7_ring.lost
+            if search.layer7 and self.l7_ring.begin > l7_position:
+                yield self._lost(OVERWRITTEN, self.l7_ring.begin - l7_position)
+                l7_position = self.l7_ring.begin
             span = next(self.ring.spans(position, self.ring.end), None)
-            if span is None:
+            entries = list(islice(self.l7_ring.entries(l7_position), _AT_ONCE)) if search.layer7 else []
+            if span is None and not entries:
                 await news.wait()
                 continue
-            position = span.first + span.length
-            for count, view in enumerate(search.matches(span), 1):
+            position = span.first + span.length if span else position
+            l7_position += len(entries)
+            of_layer4 = search.matches(span) if span else iter(())
+            found = heapq.merge(of_layer4, search.layer7_matches(entries), key=_moment)
+            for count, view in enumerate(found, 1):
                 yield response(view, self.node)
                 if count % _BREATH == 0:
                     await asyncio.sleep(0)
@@ -113,6 +177,18 @@ class FlowStore:
         packet = decode(data, start)
         return FlowView(packet, number, packet.time_ns + offset_ns, self.names)
 
+    def _l7_view(self, entry: Entry, offset_ns: int, join: Join) -> L7View:
+        record, end_ns = l7codec.decode(entry.data, offset_ns)
+        unknown = self.names.pod(record.client, 0, end_ns) is None
+        unknown |= record.phase is not Phase.ROUTE and self.names.pod(record.server, 0, end_ns) is None
+        joined = join.find(record, end_ns) if unknown else None
+        number = L7_NUMBERS + entry.number
+        return L7View(record, end_ns, number, self.names, joined, wall_ns=end_ns + offset_ns)
+
+
+def _moment(view: FlowView) -> int:
+    return view.wall_ns
+
 
 class _Search:
     """One request against the ring."""
@@ -122,6 +198,9 @@ class _Search:
         self._offset_ns = store._boot_offset()
         self._matches: Predicate = compile_request(request, store.node)
         self._prefilter = Prefilter(request.whitelist, store.names)
+        self._join = Join(store.ring)
+        self.layer7 = layer7_possible(request.whitelist)
+        """Whether a layer-7 flow could match."""
         self._since = parse_moment(request.since) if request.since else None
         self._until = parse_moment(request.until) if request.until else None
         if request.number < 0:
@@ -131,29 +210,36 @@ class _Search:
 
     def stored(self) -> Iterator[FlowView]:
         """Oldest first."""
-        request, ring = self._request, self._store.ring
+        request = self._request
         if request.follow and not request.number and self._since is None:
             return
-        first = ring.begin if self._since is None else ring.at_or_after(self._since - self._offset_ns)
-        if request.number and not request.first:
-            yield from self._last(first, request.number)
-            return
-        left = request.number or ring.end
-        for span in ring.spans(first, ring.end):
-            for view in self.matches(span):
-                yield view
-                left -= 1
-                if not left:
-                    return
+        last = request.number > 0 and not request.first
+        merged = heapq.merge(self._layer4(last), self._layer7(last), key=_moment, reverse=last)
+        found = islice(merged, request.number or None)
+        yield from list(found)[::-1] if last else found
 
-    def _last(self, first: int, number: int) -> list[FlowView]:
-        found: list[FlowView] = []
-        for span in self._store.ring.spans(first, self._store.ring.end, newest_first=True):
-            for view in self.matches(span, newest_first=True):
-                found.append(view)
-                if len(found) == number:
-                    return found[::-1]
-        return found[::-1]
+    def _layer4(self, newest_first: bool) -> Iterator[FlowView]:
+        ring = self._store.ring
+        first = ring.begin if self._since is None else ring.at_or_after(self._since - self._offset_ns)
+        for span in ring.spans(first, ring.end, newest_first=newest_first):
+            yield from self.matches(span, newest_first=newest_first)
+
+    def _layer7(self, newest_first: bool) -> Iterator[FlowView]:
+        if not self.layer7:
+            return
+        since, until = (None if bound is None else bound - self._offset_ns for bound in (self._since, self._until))
+        entries = self._store.l7_ring.entries(since_ns=since, until_ns=until, newest_first=newest_first)
+        yield from self.layer7_matches(entries)
+
+    def layer7_matches(self, entries: Iterable[Entry]) -> Iterator[FlowView]:
+        for entry in entries:
+            view = self._store._l7_view(entry, self._offset_ns, self._join)
+            if self._in_time(view) and self._matches(view):
+                yield view
+
+    def _in_time(self, view: FlowView) -> bool:
+        after = self._since is None or view.wall_ns >= self._since
+        return after and (self._until is None or view.wall_ns <= self._until)
 
     def matches(self, span: Span, *, newest_first: bool = False) -> Iterator[FlowView]:
         """Those of a span that match. The span's bytes are copied first: a caller may let new records in between."""
@@ -167,8 +253,5 @@ class _Search:
             if not candidates[index]:
                 continue
             view = store._view(data, index * RECORD, span.first + index, self._offset_ns)
-            in_time = (self._since is None or view.wall_ns >= self._since) and (
-                self._until is None or view.wall_ns <= self._until
-            )
-            if in_time and self._matches(view):
+            if self._in_time(view) and self._matches(view):
                 yield view

@@ -13,15 +13,22 @@ import msgspec
 
 from weft.flows import spelling
 from weft.flows.filters import drop_reasons, namespaced, network, port, protocol_numbers, tcp_mask
+from weft.flows.httpfilters import expression, header, status_code
 from weft.flows.query import EventTypeFilter, FlowFilter, WorkloadFilter
 from weft.flows.selector import parse_selector
 from weft.model.net import IdentityId
 
 FILTER_FLAGS: tuple[tuple[str, str, str, str], ...] = (
     ("verdict", "", "VERDICT", f"Show only flows with this verdict: {', '.join(spelling.VERDICTS)}"),
-    ("type", "t", "TYPE[:SUBTYPE]", "Show only these events: drop, policy-verdict, trace[:to-endpoint|to-stack]"),
+    ("type", "t", "TYPE[:SUBTYPE]", "Show only these events: drop, l7, policy-verdict, trace[:to-endpoint|to-stack]"),
     ("drop-reason-desc", "", "REASON", "Show only drops for this reason (POLICY_DENIED; docs/VERDICTS.md)"),
-    ("protocol", "", "NAME", "Show only this protocol: tcp, udp, sctp, icmp, icmpv4, icmpv6"),
+    ("protocol", "", "NAME", "Show only this protocol: tcp, udp, sctp, icmp, icmpv4, icmpv6, http"),
+    ("http-status", "", "STATUS", "Show only requests answered so: 404, or the beginning (4+, 50+)"),
+    ("http-method", "", "METHOD", "Show only requests with this method, in any case (get)"),
+    ("http-path", "", "REGEX", "Show only requests in whose path this is found (RE2; ^ and $ anchor it)"),
+    ("http-url", "", "REGEX", "Show only requests in whose URL this is found (RE2)"),
+    ("http-header", "", "NAME:VALUE", "Show only requests with this header, if the configuration lets it be kept"),
+    ("trace-id", "", "ID", "Show only requests of this W3C trace"),
     ("tcp-flags", "", "FLAGS", "Show only TCP packets with all of these flags (syn,ack)"),
     ("traffic-direction", "", "DIRECTION", "Show only ingress or egress"),
     ("reply", "", "", "Show only replies"),
@@ -80,7 +87,7 @@ _CONFLICTS = (
     ("workload", "to-workload"),
     ("workload", "from-workload"),
 )
-"""Of each group only one flag may be used (Hubble's list, without what layer 7 brings)."""
+"""Of each group only one flag may be used (Hubble's list, without what weft does not have)."""
 
 
 @dataclass(slots=True)
@@ -233,6 +240,18 @@ def _tcp_flags(value: str) -> dict[str, bool]:
     return flags
 
 
+def _method(value: str) -> str:
+    if not value:
+        raise ValueError("empty method; expected something like GET")
+    return value
+
+
+def _trace_id(value: str) -> str:
+    if len(value) != 32 or not set(value.lower()) <= set("0123456789abcdef"):
+        raise ValueError(f"{value!r} is no trace id; expected 32 hex digits, the second part of a traceparent")
+    return value
+
+
 def _switch(value: str) -> bool:
     if value not in ("true", "false"):
         raise ValueError(f"{value!r}: expected true or false")
@@ -253,6 +272,12 @@ _FLOW_VALUES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "type": ("event_type", _event_type),
     "drop-reason-desc": ("drop_reason_desc", _checked(lambda value: drop_reasons([value]))),
     "protocol": ("protocol", _checked(lambda value: protocol_numbers([value]))),
+    "http-status": ("http_status_code", status_code),
+    "http-method": ("http_method", _method),
+    "http-path": ("http_path", _checked(expression)),
+    "http-url": ("http_url", _checked(expression)),
+    "http-header": ("http_header", header),
+    "trace-id": ("trace_id", _trace_id),
     "tcp-flags": ("tcp_flags", _tcp_flags),
     "traffic-direction": ("traffic_direction", _direction),
     "reply": ("reply", _switch),

@@ -8,8 +8,9 @@ from functools import cache, cached_property
 from weft.flows import spelling
 from weft.flows.names import Names, PodName
 from weft.model.flow import Packet
+from weft.model.l7 import L7Record
 from weft.model.labels import LabelSet
-from weft.model.net import ICMP, ICMPV6, SCTP, TCP, UDP
+from weft.model.net import ICMP, ICMPV6, SCTP, TCP, UDP, IPAddress
 from weft.model.objects import NamespacedName
 from weft.model.policy import PortMatch, Rule
 from weft.model.verdicts import VERDICTS, Verdict
@@ -33,6 +34,8 @@ class EventFlag(IntFlag):
     EGRESS_ENFORCED = 4
     INGRESS_ENFORCED = 8
     AGAIN = 16
+    PROXIED = 32
+    """The conversation runs through the node's Envoy."""
 
 
 class End:
@@ -43,6 +46,8 @@ class End:
 
     def __init__(self, packet: Packet, names: Names, *, source: bool) -> None:
         self._time_ns, self.protocol, self._names = packet.time_ns, packet.protocol, names
+        self.dialled: tuple[IPAddress, int] | None = None
+        """Address and port that the client dialled to get here, where that is known to be another one."""
         self.endpoint: int
         if source:
             self.address, self.port = packet.source, packet.source_port
@@ -66,7 +71,8 @@ class End:
 
     @cached_property
     def service(self) -> NamespacedName | None:
-        return self._names.service(self.address, self.port, self.protocol)
+        address, port = self.dialled or (self.address, self.port)
+        return self._names.service(address, port, self.protocol)
 
 
 class FlowView:
@@ -74,6 +80,9 @@ class FlowView:
 
     ``number``: its sequence number in the ring. ``wall_ns``: nanoseconds since 1970.
     """
+
+    l7: L7Record | None = None
+    """What was in it, of a layer-7 flow (``weft.flows.l7view``)."""
 
     def __init__(self, packet: Packet, number: int, wall_ns: int, names: Names) -> None:
         self.packet, self.number, self.wall_ns, self._names = packet, number, wall_ns, names
@@ -92,8 +101,10 @@ class FlowView:
 
     @property
     def verdict(self) -> str:
-        """Hubble's flow.Verdict."""
-        return "DROPPED" if self.dropped else "FORWARDED"
+        """Hubble's flow.Verdict: REDIRECTED is what goes on through a proxy."""
+        if self.dropped:
+            return "DROPPED"
+        return "REDIRECTED" if self.packet.flags & EventFlag.PROXIED else "FORWARDED"
 
     @property
     def reason(self) -> Verdict:
@@ -123,10 +134,17 @@ class FlowView:
 
     @property
     def trace_point(self) -> str:
-        """``to-endpoint`` or ``to-stack``, where the packet went; empty if this is no trace event."""
+        """``to-endpoint``, ``to-proxy`` or ``to-stack``, where it went; empty if this is no trace event."""
         if self.event_type != spelling.TRACE:
             return ""
+        if self.packet.flags & EventFlag.PROXIED:
+            return "to-proxy"
         return "to-endpoint" if self.packet.destination_endpoint else "to-stack"
+
+    @property
+    def by_policy(self) -> bool:
+        """Policy was asked, and its rules are named."""
+        return self.packet.type == EventType.POLICY_VERDICT
 
     @property
     def direction(self) -> str:
