@@ -229,6 +229,124 @@ def scene_kill(node: Node) -> None:
     check(len(pods["items"]) == 6, f"the new agent knows {len(pods['items'])} pods, not 6")
 
 
+def curl(*words: str, pod: str = "frontend", quiet: bool = False) -> str:
+    """Status and body of one request from a pod, or curl's own words."""
+    if not quiet:
+        print(paint("33", f"  $ weft exec {pod} -- curl {' '.join(words)}"))
+    command = ("curl", "-sS", "--max-time", "3", "-w", "\\n%{http_code}", *words)
+    done = weft("exec", pod, "--", *command, ok=None, quiet=True).rstrip()
+    body, _, status = done.rpartition("\n")
+    return f"{status} {body.strip()}"
+
+
+def scene_rules() -> None:
+    title("6  A rule about HTTP: Envoy starts because of it, and sees nothing else")
+    weft("apply", "-f", str(SHOP), quiet=True)
+    check("not running" in proxy_line(), "Envoy runs without a rule")
+    show(proxy_line())
+    script = str(ROOT / SHOP / "app" / "requests.py")
+    words = [WEFT, "exec", "-i", "frontend", "--", "python3", script, "product-api", "80"]
+    before = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    try:
+        assert before.stdin is not None and before.stdout is not None
+        check("connected" in before.stdout.readline(), "no connection to product-api")
+        show("a connection from before the rule:    POST /private: " + ask(before, "POST /private"))
+        began = time.monotonic()
+        show(weft("apply", "-f", str(SHOP / "api-l7-policy.yaml")))
+        say(f"in force, Envoy included, {time.monotonic() - began:.1f} s after the command began")
+        ended = ask(before, "POST /private")
+        show(f"the connection from before the rule:  POST /private: {ended}")
+        check(not ended.startswith("200"), "a connection from before the rule slipped past it")
+    finally:
+        before.kill()
+        before.wait()
+    for arguments, status in (
+        (("http://product-api/public",), "200"),
+        (("-X", "POST", "http://product-api/public"), "403"),
+        (("--path-as-is", "http://product-api/public/../private"), "403"),
+    ):
+        answer = curl(*arguments)
+        show(answer)
+        check(answer.startswith(status), f"expected {status}, got {answer}")
+    until(lambda: weft("observe", "--type", "l7", quiet=True).count("GET") >= 2, "the requests are in the flow log")
+    show(weft("observe", "--type", "l7", "--last", "6"))
+    show(weft("explain", "frontend", "product-api:8080", "POST", "/public", ok=False))
+    say("one path, one method; the flow log names the requests and the rule")
+    counted = proxy_line()
+    database = ("python3", str(ROOT / SHOP / "app" / "ping.py"), "postgres", "5432", "50")
+    show(weft("exec", "product-api-1", "--", *database))
+    check(counted == proxy_line(), "layer-4 traffic touched Envoy")
+    show(proxy_line())
+    say("50 more connections to the database: Envoy's counters stand still")
+
+
+def proxy_line() -> str:
+    return next(line for line in weft("status", quiet=True).splitlines() if "envoy" in line.lower())
+
+
+def ask(session: subprocess.Popen[str], request: str) -> str:
+    assert session.stdin is not None and session.stdout is not None
+    try:
+        session.stdin.write(request + "\n")
+        session.stdin.flush()
+    except BrokenPipeError:
+        return "gone"
+    return session.stdout.readline().strip()
+
+
+def scene_canary() -> None:
+    title("7  The canary: by header, then by weight")
+    show(weft("apply", "-f", str(SHOP / "canary" / "route.yaml")))
+    for _ in range(20):
+        for header, version in ((("-H", "X-Canary-User: true"), "v2"), ((), "v1")):
+            answer = curl(*header, "http://product-api/public", quiet=True)
+            check(f"product-api {version}" in answer, f"expected {version}, got {answer}")
+    say("20 × with the header: v2 each time; 20 × without: v1 each time")
+    show(weft("apply", "-f", str(SHOP / "canary" / "weights.yaml")))
+    script = "for i in $(seq 200); do curl -sS --max-time 3 http://product-api/public || exit 1; done"
+    lines = weft("exec", "frontend", "--", "sh", "-c", script, quiet=True).splitlines()
+    new = sum("product-api v2" in line for line in lines)
+    show(f"200 requests: {len(lines) - new} × v1, {new} × v2")
+    check(len(lines) == 200 and 5 <= new <= 40, f"weights 90/10 gave {new} of {len(lines)} to v2")
+    say("90 to 10, within what chance allows")
+
+
+def scene_envoy_killed() -> None:
+    title("8  Envoy is killed with -9: layer 4 does not notice, layer 7 is back within a second")
+    matched = re.search(r"pid (\d+)", proxy_line())
+    assert matched is not None
+    app = ROOT / SHOP / "app"
+    database = subprocess.Popen(
+        [WEFT, "exec", "product-api-1", "--", "python3", str(app / "session.py"), "postgres", "5432"],
+        stdout=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    words = [WEFT, "exec", "-i", "frontend", "--", "python3", str(app / "requests.py"), "product-api", "80"]
+    shopping = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    try:
+        assert database.stdout is not None and shopping.stdout is not None
+        check("ready" in database.stdout.readline(), "no connection to the database")
+        shopping.stdout.readline()
+        check(ask(shopping, "GET /public").startswith("200"), "no answer before the kill")
+        os.kill(int(matched[1]), signal.SIGKILL)
+        began = time.monotonic()
+        ended = ask(shopping, "GET /public")
+        show(f"the layer-7 connection, {1000 * (time.monotonic() - began):.0f} ms after the kill: {ended}")
+        check(not ended.startswith("200"), "a connection outlived its Envoy")
+        until(lambda: curl("http://product-api/public", quiet=True).startswith("200"), "service is back", 5)
+        say(f"layer 7 answers again {time.monotonic() - began:.1f} s after the kill")
+        check(database.poll() is None, "the layer-4 connection noticed")
+        say("the connection to the database lives on")
+    finally:
+        for client in (database, shopping):
+            client.kill()
+            client.wait()
+    weft("delete", "-f", str(SHOP / "canary" / "weights.yaml"))
+    weft("apply", "-f", str(SHOP / "policies.yaml"))
+    until(lambda: "not running" in proxy_line(), "Envoy goes with the last rule", 30)
+    show(proxy_line())
+    say("the last rule is gone, and Envoy with it")
+
+
 def main() -> int:
     if os.geteuid() != 0:
         print("The demo makes network namespaces and loads BPF programs: run it as root.", file=sys.stderr)
@@ -245,7 +363,10 @@ def main() -> int:
         scene_intruder()
         scene_cut()
         scene_kill(node)
-        title("6  What is enforced, and what it costs")
+        scene_rules()
+        scene_canary()
+        scene_envoy_killed()
+        title("9  What is enforced, and what it costs")
         show(weft("status"))
     except (StepFailed, subprocess.TimeoutExpired, KeyboardInterrupt) as error:
         print(paint("1;31", f"\n  ✗ {error or 'interrupted'}"))

@@ -16,8 +16,10 @@ from typing import Any, Self
 from weft.agent.deployments import Deployments
 from weft.agent.engine import Engine
 from weft.agent.events import take_in
+from weft.agent.layer7 import Layer7
 from weft.agent.lifecycle import Pods
 from weft.agent.naming import Naming
+from weft.agent.numberfile import NumberFile
 from weft.agent.routestatus import RouteStatus
 from weft.agent.waiting import Waiting
 from weft.agent.zonefile import ZoneFile
@@ -38,7 +40,6 @@ from weft.model.net import IPAddress
 from weft.model.objects import NodeConfig
 from weft.model.origin import NOWHERE
 from weft.model.world import World
-from weft.plan import Numbering
 from weft.runtime.dns import system
 from weft.runtime.files import DnsSettings
 from weft.runtime.ipam import AddressPool
@@ -52,7 +53,7 @@ from weft.sources.world import build_world, updated
 log = logging.getLogger("weft.agent")
 
 HOUSEKEEPING_SECONDS = 5.0
-KERNEL = "kernel"
+KERNEL, ENVOY = "kernel", "envoy"
 DEFAULT_STATE_ROOT = Path("/var/lib/weft")
 
 
@@ -106,7 +107,10 @@ class Agent:
         self._stack.callback(devices.close)
         self.pods = Pods(self.store, self._runtime(devices))
         await self.pods.recover()
-        self.engine = Engine(self.datapath, Numbering(), World(self.config))
+        self.layer7 = Layer7(self.paths, self.datapath, self.flows.take_l7, self._envoy_problem)
+        self._stack.callback(self.layer7.close)
+        numbers = NumberFile(self.paths.state_dir / "numbers.json")
+        self.engine = Engine(self.datapath, self.layer7, numbers, World(self.config))
         zone_file = ZoneFile(self.paths)
         self._stack.callback(zone_file.close)
         self.engine.listeners += [Naming(names, self.paths.cgroup), zone_file, RouteStatus(self.store)]
@@ -167,11 +171,13 @@ class Agent:
         self.pods.on_changes(changes)
         self.deployments.wake()
 
-    def check(self, changes: Sequence[Change]) -> None:
-        """Whether the kernel could hold what these changes mean. Errors: ManifestError, CapacityError."""
+    def check(self, changes: Sequence[Change], dry_run: bool = False) -> None:
+        """Whether the kernel could hold what these changes mean, and Envoy takes it (not asked in a ``dry_run``).
+
+        Errors: ManifestError, CapacityError, ProxyError."""
         world = self._after(changes)
         self._checked = (self._wanted, changes, world)
-        self.engine.check(world)
+        self.engine.check(world, dry_run)
 
     def _after(self, changes: Sequence[Change]) -> World:
         """The world with these changes: the very one that was checked, if it was for them and nothing came between."""
@@ -179,6 +185,12 @@ class Agent:
         if checked and checked[0] is self._wanted and checked[1] is changes:
             return checked[2]
         return updated(self._wanted, changes, self.pods.local)
+
+    def _envoy_problem(self, text: str) -> None:
+        if text:
+            self.problems[ENVOY] = text
+        else:
+            self.problems.pop(ENVOY, None)
 
     def commit(self, world: World) -> None:
         """Puts ``world`` in force, or notes as a problem that the kernel could not follow; it is tried again then.

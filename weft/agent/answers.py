@@ -15,6 +15,7 @@ from weft.flows.query import FlowsRequest
 from weft.model.net import to_wide
 from weft.model.origin import ManifestError, Origin
 from weft.policy.lint import lint, lint_document
+from weft.proxy.process import ProxyError
 from weft.runtime.errors import PodError
 from weft.sources import table, yaml
 from weft.sources.decode import decode, decode_all
@@ -53,7 +54,7 @@ class Answers:
 
     def _apply(self, resources: Sequence[Resource], dry_run: bool) -> list[Applied]:
         """All or nothing: also nothing when the plan would not fit into the kernel's maps."""
-        return self._store_apply(resources, dry_run, self._agent.check)
+        return self._store_apply(resources, dry_run, lambda changes: self._agent.check(changes, dry_run))
 
     def _store_apply(self, resources: Sequence[Resource], dry_run: bool, guard: Guard) -> list[Applied]:
         try:
@@ -62,6 +63,8 @@ class Answers:
             raise Refusal(*map(str, error.errors)) from None
         except ManifestError as error:
             raise Refusal(str(error)) from None
+        except ProxyError as error:
+            raise Refusal(f"nothing was applied: {error}", status=503) from None
         except CapacityError as error:
             raise Refusal(f"nothing was applied: {error}", status=507) from None
         except StoreError as error:

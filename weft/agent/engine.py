@@ -1,4 +1,7 @@
-"""World → kernel: compile, check, apply the difference, cut what is no longer allowed. One caller at a time."""
+"""World → kernel and Envoy: compile, check, apply the difference, cut what is no longer allowed.
+
+One caller at a time.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
+from weft.agent.layer7 import Layer7
+from weft.agent.numberfile import NumberFile
 from weft.datapath import capacity
 from weft.datapath.kernel import Datapath
 from weft.datapath.sweep import sweep
 from weft.model.desired import BumpRevision, Step
 from weft.model.world import World
-from weft.plan import Compiled, Compiler, Numbering, transition
+from weft.plan import Compiled, Compiler, transition
 
 log = logging.getLogger("weft.engine")
 
@@ -29,22 +34,26 @@ class Plan(NamedTuple):
 class Engine:
     """Keeps the kernel equal to the last world that it was given. ``listeners`` are told after each change."""
 
-    def __init__(self, datapath: Datapath, numbering: Numbering, world: World) -> None:
-        self._datapath = datapath
-        self._compiler = Compiler(numbering)
+    def __init__(self, datapath: Datapath, layer7: Layer7, numbers: NumberFile, world: World) -> None:
+        self._datapath, self._layer7, self._numbers = datapath, layer7, numbers
+        self._compiler = Compiler(numbers.read())
         self._held = datapath.read()
         self._planned: Plan | None = None
         self.world = world
         self.compiled = Compiled()
         self.listeners: list[Listener] = []
 
-    def check(self, world: World) -> None:
-        """Whether ``world`` could be put in force whole. Changes nothing. Errors: CapacityError.
+    def check(self, world: World, dry_run: bool = False) -> None:
+        """Whether ``world`` could be put in force whole. Changes nothing that is in force. Errors: CapacityError;
+        unless ``dry_run``, Envoy is asked too, and then has what is new: ManifestErrors, ProxyError.
 
         To commit the same object next costs no second plan.
         """
-        steps = self._plan(world).steps
-        capacity.check(self._held, steps, {name: held.max_entries for name, held in self._datapath.maps.items()})
+        plan = self._plan(world)
+        capacity.check(self._held, plan.steps, {name: held.max_entries for name, held in self._datapath.maps.items()})
+        if not dry_run:
+            self._numbers.keep(plan.compiled.numbering)
+            self._layer7.prepare(plan.compiled)
 
     def _plan(self, world: World) -> Plan:
         if self._planned is None or self._planned.world is not world:
@@ -60,6 +69,8 @@ class Engine:
         """
         _, compiled, steps = self._plan(world)
         self._planned = None
+        self._numbers.keep(compiled.numbering)
+        self._layer7.prepare_or_report(compiled)
         try:
             bumped = self._datapath.apply(self._held, steps)
         except Exception:
@@ -67,6 +78,7 @@ class Engine:
             raise
         self._held = compiled.desired
         self.world, self.compiled = world, compiled
+        self._layer7.settle(compiled)
         for step in steps:
             if isinstance(step, BumpRevision):
                 log.info("policy revision %d: %s", self._datapath.revision, step.reason)

@@ -22,6 +22,7 @@ import uvicorn
 
 from weft.agent.agent import Agent
 from weft.agent.answers import Answers
+from weft.agent.layer7 import Layer7
 from weft.api.server import build
 from weft.datapath import features, node
 from weft.datapath.errors import DatapathError
@@ -136,6 +137,7 @@ def _only_one(paths: NodePaths) -> Iterator[None]:
 
 
 def _clean_up(paths: NodePaths) -> int:
+    Layer7.end(paths)
     asyncio.run(_end_pods(paths.cgroup))
     node.tear_down(paths)
     shutil.rmtree(paths.state_dir, ignore_errors=True)

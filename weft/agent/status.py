@@ -67,10 +67,24 @@ def report(agent: Agent) -> dict[str, Any]:
             "lost": flows["kernel_lost"],
             "open": usage["flows"].entries,
         },
+        "envoy": _envoy(agent),
         "drops": dict(drops),
         "memory": memory.usage(),
         "maps": [{"name": name, "entries": one.entries, "max": one.max_entries} for name, one in usage.items()],
         "problems": list(agent.problems.values()),
+    }
+
+
+def _envoy(agent: Agent) -> dict[str, Any]:
+    """``pid`` 0: none runs. ``sent``: connections that the kernel sent there since the node began, by phase."""
+    now = agent.layer7.status()
+    return {
+        "pid": now.pid,
+        "memoryBytes": now.memory_bytes,
+        "listeners": now.listeners,
+        "connections": now.connections,
+        "restarts": now.restarts,
+        "sent": {phase: count.connections for phase, count in agent.datapath.proxied().items()},
     }
 
 

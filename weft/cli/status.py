@@ -27,6 +27,7 @@ def render(status: dict[str, Any]) -> str:
         f"Policy    {policy['policies']} policies, {policy['rules']} rules in force; "
         f"{policy['tables']} tables for {policy['isolated']} isolated pods; {policy['classes']} peer classes",
         f"Flows     {flows['seen']} seen, {flows['kept']} kept, {flows['lost']} lost; {flows['open']} open",
+        f"Envoy     {_envoy(status['envoy'])}",
         f"Drops     {_drops(status['drops'])}",
         f"Memory    agent {_size(memory['anonymousBytes'])} anonymous ({_size(memory['rssBytes'])} resident)",
         "",
@@ -36,6 +37,16 @@ def render(status: dict[str, Any]) -> str:
     for problem in status["problems"]:
         lines.append(f"PROBLEM   {problem}")
     return "\n".join(lines)
+
+
+def _envoy(envoy: dict[str, Any]) -> str:
+    sent = sum(envoy["sent"].values())
+    if not envoy["pid"]:
+        return f"not running; {sent} connections sent to it so far"
+    return (
+        f"pid {envoy['pid']}, {envoy['listeners']} listeners, {_size(envoy['memoryBytes'])}; "
+        f"{sent} connections sent to it so far"
+    )
 
 
 def _drops(drops: dict[str, int]) -> str:

@@ -22,6 +22,10 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.do_GET()
+
     def log_message(self, format: str, *args: object) -> None:
         print(f"{self.client_address[0]} {format % args}", flush=True)
 

@@ -1,0 +1,162 @@
+"""The node's Envoy, as the plan asks for it: there before the kernel sends anybody, gone after the last rule."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from weft.datapath import ways
+from weft.datapath.kernel import Datapath
+from weft.datapath.node import NodePaths
+from weft.model.desired import Desired, Listener
+from weft.model.http import HttpRuleSet
+from weft.model.net import RuleId
+from weft.model.origin import ManifestError
+from weft.model.policy import Rule
+from weft.model.route import ClusterEndpoint, ClusterRef
+from weft.proxy.process import ProxyError
+from weft.proxy.proxy import Proxy, ProxyStatus, Rejection
+from weft.sources.errors import ManifestErrors
+
+if TYPE_CHECKING:
+    from weft.model.l7 import L7Record
+
+log = logging.getLogger("weft.layer7")
+
+START_SECONDS = 10.0
+"""So long a change may wait for Envoy, which on an idle machine takes 0.1 s to start and 0.02 s to take a listener."""
+GRACE_SECONDS = 5.0
+"""So long Envoy stays after its last listener."""
+
+
+class Planned(Protocol):
+    """What of a ``weft.plan.Compiled`` matters here."""
+
+    @property
+    def desired(self) -> Desired: ...
+    @property
+    def rules(self) -> Mapping[RuleId, Rule]: ...
+
+
+class Layer7:
+    """One caller at a time. Without a listener in any plan, nothing of Envoy's is even imported."""
+
+    def __init__(
+        self,
+        paths: NodePaths,
+        datapath: Datapath,
+        take_in: Callable[[Sequence[L7Record]], None],
+        problem: Callable[[str], None],
+    ) -> None:
+        """``take_in``: records of Envoy's access log. ``problem``: what is wrong with Envoy now, or "" for nothing."""
+        self._datapath, self._problem = datapath, problem
+        self._cgroup = _cgroup(paths)
+        self._loop, self._take_in = asyncio.get_running_loop(), take_in
+        self._proxy = Proxy(
+            _directory(paths),
+            self._cgroup,
+            paths.name,
+            on_records=self._records,
+            on_exit=self._exit,
+        )
+        self._known: dict[int, Listener] = {}
+        self._clusters: Mapping[ClusterRef, tuple[ClusterEndpoint, ...]] = {}
+        self._open = self._proxy.recover()
+        if self._open:
+            self._open_ways()
+
+    @staticmethod
+    def end(paths: NodePaths) -> None:
+        """No Envoy, and nothing that it left, of a node that goes."""
+        if _directory(paths).exists():
+            Proxy(_directory(paths), _cgroup(paths), paths.name).stop()
+        with contextlib.suppress(FileNotFoundError):
+            _cgroup(paths).rmdir()
+
+    def close(self) -> None:
+        """Let go of Envoy, which stays."""
+        self._proxy.close()
+
+    def prepare(self, plan: Planned) -> None:
+        """Every listener of the plan listens; none that is in force changes. Errors: ManifestErrors for what Envoy
+        refuses, ProxyError if there is no Envoy."""
+        desired = plan.desired
+        new = {n: listener for n, listener in desired.listeners.items() if self._known.get(n) != listener}
+        if not new:
+            return
+        self._open_ways()
+        refused = self._proxy.ensure(new, desired.clusters, START_SECONDS)
+        self._known |= {n: listener for n, listener in new.items() if n not in {each.listener for each in refused}}
+        if refused:
+            raise ManifestErrors([_complaint(each, plan) for each in refused])
+
+    def prepare_or_report(self, plan: Planned) -> None:
+        """As ``prepare``, but it must go on: the kernel refuses whom it would send to a listener that is not there."""
+        try:
+            self.prepare(plan)
+        except (ManifestErrors, ProxyError) as error:
+            log.error("%s", error)
+            self._problem(f"connections that need Envoy are refused: {error}")
+
+    def settle(self, plan: Planned) -> None:
+        """The kernel has the plan: what it no longer names may go."""
+        desired = plan.desired
+        if not (self._open or desired.listeners):
+            return
+        if desired.clusters is not self._clusters:
+            self._proxy.update_clusters(desired.clusters)
+            self._clusters = desired.clusters
+        self._proxy.keep_only(desired.listeners.keys())
+        self._known = {n: listener for n, listener in self._known.items() if n in desired.listeners}
+        if not desired.listeners:
+            self._proxy.stop_if_idle(GRACE_SECONDS)
+        if self._known.keys() == desired.listeners.keys():
+            self._problem("")
+
+    def status(self) -> ProxyStatus:
+        return self._proxy.status()
+
+    def _records(self, records: list[L7Record]) -> None:
+        """In the proxy's thread."""
+        self._loop.call_soon_threadsafe(self._take_in, records)
+
+    def _exit(self) -> None:
+        """In the proxy's thread."""
+        self._loop.call_soon_threadsafe(self._envoy_ended)
+
+    def _open_ways(self) -> None:
+        """Sockets that Envoy opens are entered for the kernel from the first on."""
+        self._cgroup.mkdir(parents=True, exist_ok=True)
+        self._datapath.watch_proxy(self._cgroup)
+        ways.open_proxy_ways()
+        self._open = True
+
+    def _envoy_ended(self) -> None:
+        cut = self._datapath.cut_proxied()
+        log.warning("Envoy ended; %d connections through it were cut, and it is started again", cut.flows)
+
+
+def _directory(paths: NodePaths) -> Path:
+    return paths.run_dir / "envoy"
+
+
+def _cgroup(paths: NodePaths) -> Path:
+    return paths.cgroup.parent / "envoy"
+
+
+def _complaint(refused: Rejection, plan: Planned) -> ManifestError:
+    """Envoy's words, at the rule that asked for the listener."""
+    listener = plan.desired.listeners[refused.listener]
+    if isinstance(listener, HttpRuleSet):
+        rule = plan.rules[listener.permissions[0].rule]
+        origin, path = rule.origin, rule.path
+    else:
+        origin, path = listener.rules[0].origin, listener.rules[0].path
+    return ManifestError(origin, path, f"Envoy refuses what this comes to: {refused.message}")
+
+
+__all__ = ["Layer7", "ProxyError"]

@@ -1,0 +1,44 @@
+"""The numbers that must mean the same to the next agent, because Envoy and the kernel go on using them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+from weft.plan import Numbering
+
+log = logging.getLogger("weft.agent")
+
+
+class NumberFile:
+    """Written before a number is used for the first time; replaced whole."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._kept: dict[str, dict[str, int]] = {}
+        self._last: Numbering | None = None
+
+    def read(self) -> Numbering:
+        """Without the file, or with one that nobody can read, all numbers are computed anew."""
+        try:
+            self._kept = json.loads(self._path.read_text())
+            return Numbering.from_json(self._kept)
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, AttributeError) as error:
+            log.warning("%s: %s; numbers are computed anew", self._path, error)
+        self._kept = {}
+        return Numbering()
+
+    def keep(self, numbering: Numbering) -> None:
+        """Errors: OSError."""
+        if numbering is self._last:
+            return
+        wanted = numbering.to_json()
+        if wanted != self._kept:
+            unfinished = self._path.with_suffix(".new")
+            unfinished.write_text(json.dumps(wanted))
+            unfinished.rename(self._path)
+            self._kept = wanted
+        self._last = numbering
