@@ -34,6 +34,15 @@ WIDE = to_wide(ip_address("10.55.0.9"))
 ENTRY = EndpointEntry(EndpointId(7), 3, IdentityId(70_000), ClassId(9), TableId(1), TableId(2), b"\2wabcd")
 
 
+def test_a_large_write_is_carried_out_in_parts(running: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("weft.datapath.kernel._ENCODED_AT_ONCE", 3)
+    entries = {
+        Prefix(to_wide(ip_address(f"10.1.0.{n}")), 128): IpcacheEntry(IdentityId(9), ClassId(n)) for n in range(10)
+    }
+    running.apply(Write("ipcache", entries))
+    assert entries.items() <= running.datapath.read().ipcache.items()
+
+
 def test_what_is_applied_is_read_back(running: Node) -> None:
     key = PolicyKey(TableId(1), ClassId(9), 6, 8080, 88)
     backends = (Backend(WIDE, 80), Backend(to_wide(ip_address("fd55::9")), 81))

@@ -139,3 +139,15 @@ def test_a_number_in_use_is_never_given_to_others(narrow: None) -> None:
 def test_spiffe_id() -> None:
     assert spiffe_id(workload({}), "weft.local") == "spiffe://weft.local/ns/shop/sa/web"
     assert spiffe_id(workload({}, account=""), "weft.local") == "spiffe://weft.local/ns/shop/sa/default"
+
+
+def test_a_label_set_is_a_mapping_whose_like_share_their_keys() -> None:
+    one, other = LabelSet({"k8s:b": "2", "k8s:a": "1"}), LabelSet([("k8s:a", "1"), ("k8s:b", "3")])
+    assert list(one) == ["k8s:a", "k8s:b"] and dict(one) == {"k8s:a": "1", "k8s:b": "2"} == dict(one.items())
+    assert (one["k8s:b"], one.get("k8s:b"), one.get("k8s:c"), one.get("k8s:c", "-")) == ("2", "2", None, "-")
+    assert "k8s:a" in one and "k8s:c" not in one and len(one) == 2
+    with pytest.raises(KeyError, match="k8s:c"):
+        one["k8s:c"]
+    assert one == LabelSet(dict(one)) and hash(one) == hash(LabelSet(dict(one))) and one != other
+    assert one._keys is other._keys
+    assert not LabelSet() and LabelSet() == LabelSet([])

@@ -16,6 +16,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,6 +32,8 @@ from weft.model.desired import BumpRevision, Desired, Step, Write
 if TYPE_CHECKING:
     from weft.datapath.proxied import Cut, ProxyCount
 
+_ENCODED_AT_ONCE = 2048
+"""Entries of a Write that are in the kernel's form at one time: what a big one allocates is not given back."""
 FROM_POD, TO_POD, QUERY, START_EXPIRY = "from_pod", "to_pod", "query", "start_expiry"
 PROXY_LISTEN, PROXY_OPENED, PROXY_FIND = "proxy_listen", "proxy_opened", "proxy_find"
 _FIND_AT_ONCE = 64
@@ -276,7 +279,9 @@ class Datapath:
         if write.map == "endpoints":
             self._open_quotas({entry.id for entry in write.puts.values()})
         gone = {target.lookup(key(each)) for each in write.deletes} if write.map == "endpoints" else set()
-        target.update_batch([(key(k), value(v)) for k, v in write.puts.items()])
+        puts = iter(write.puts.items())
+        while part := [(key(k), value(v)) for k, v in islice(puts, _ENCODED_AT_ONCE)]:
+            target.update_batch(part)
         target.delete_batch([key(each) for each in write.deletes])
         self._close_quotas({layouts.Endpoint.unpack(raw).id for raw in gone if raw})
 
@@ -300,5 +305,6 @@ class Datapath:
     def bump_revision(self) -> int:
         """Every open flow is decided again; returns the new revision."""
         following = (self.revision + 1) % (1 << 32)
-        self.maps["config"].update(bytes(4), layouts.Config(following).pack())
+        config = layouts.Config.unpack(self.maps["config"].lookup(bytes(4)) or b"")
+        self.maps["config"].update(bytes(4), config._replace(revision=following).pack())  # a tick may get lost: no harm
         return following

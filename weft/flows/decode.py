@@ -48,7 +48,7 @@ assert _NATIVE.size == _NETWORK.size == RECORD
 _address: Callable[[bytes], IPAddress] = lru_cache(maxsize=8192)(from_wide)
 
 
-def decode(record: bytes | bytearray, start: int = 0) -> Packet:
+def decode(record: bytes | bytearray | mmap, start: int = 0) -> Packet:
     """The record at byte ``start``. Errors: struct.error if there are fewer than 128 bytes."""
     time_ns, source, destination, *rest = _NATIVE.unpack_from(record, start)
     source_port, destination_port, ethertype = _NETWORK.unpack_from(record, start)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from weft.model.labels import LabelSet
+from weft.model.labels import LabelSet, share
 from weft.model.net import EndpointId, IPAddress, IPNetwork
 
 
@@ -46,7 +46,7 @@ class LocalEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A pod, wherever it runs. ``labels`` are the pod's own, bare (no source prefix)."""
+    """A pod, wherever it runs. ``labels`` are the pod's own, bare (no source prefix); never edited, pods share them."""
 
     key: NamespacedName
     labels: Mapping[str, str] = field(hash=False)
@@ -62,6 +62,9 @@ class Workload:
     """``Deployment/frontend``, for people."""
     hostname: str = ""
     subdomain: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", share(self.labels))
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,8 +47,9 @@ class Identities:
         self._pod_count: dict[int, int] = {}
         self.contested: dict[Prefix, list[Workload]] = {}
         self.holder: dict[Prefix, Workload] = {}
-        self.members: dict[int, dict[Prefix, None]] = {}
-        """A set would take six times the memory."""
+        self.members: dict[int, dict[Prefix, Prefix]] = {}
+        """Each address to itself: so the object that all other mappings hold is found again. (A set would take six
+        times the memory.)"""
         self.index = LabelIndex()
         self.at: dict[int, Identity] = {}
         self.identities: Mapping[IdentityId, Identity] = {
@@ -67,16 +68,18 @@ class Identities:
         gone, come = self._changed_pods(world, pods)
         self._world = world
         left = {self._pods[key] for key in gone}
+        known: dict[Prefix, Prefix] = {}
         for pod in gone.values():
-            self._leave(pod, moves)
-        labels = {key: _labels_of(pod, world) for key, pod in come.items()}
+            self._leave(pod, moves, known)
+        labels = _all_labels(come, world)
         self._welcome({labels[key]: pod for key, pod in come.items()}, world.node.trust_domain, moves)
         for key, pod in come.items():
             position = self._pods[key] = self._positions[labels[key]]
             self._pod_count[position] = self._pod_count.get(position, 0) + 1
             for address in map(Prefix.host, pod.addresses):
-                self._claim(address, pod, position)
-                moves.addresses.add(address)
+                same = known.get(address, address)
+                self._claim(same, pod, position)
+                moves.addresses.add(same)
         self._dismiss([position for position in left if not self._pod_count[position]], moves)
         return moves
 
@@ -117,9 +120,13 @@ class Identities:
         self.index.add(position, identity.labels)
         moves.added[position] = identity.labels
 
-    def _leave(self, pod: Workload, moves: Moves) -> None:
-        for address in map(Prefix.host, pod.addresses):
-            self._unclaim(address, pod, self._pods[pod.key])
+    def _leave(self, pod: Workload, moves: Moves, known: dict[Prefix, Prefix]) -> None:
+        """``known`` gets the addresses as they were, so that those that stay remain the same objects everywhere."""
+        position = self._pods[pod.key]
+        for each in map(Prefix.host, pod.addresses):
+            address = self.members[position].get(each) or each
+            known[address] = address
+            self._unclaim(address, pod, position)
             moves.addresses.add(address)
         self._pod_count[self._pods.pop(pod.key)] -= 1
 
@@ -132,12 +139,15 @@ class Identities:
             del self._pod_count[position], self.members[position], self._positions[identity.labels]
             self._spare.append(position)
             moves.removed[position] = identity.labels
+        if len(positions) > len(self.at):  # a dict never gets smaller by itself
+            self._positions, self._pod_count = dict(self._positions), dict(self._pod_count)
+            self.members, self.at = dict(self.members), dict(self.at)
         if positions:
             kept = {identity.id for identity in self.at.values()}
             self.identities = {id_: each for id_, each in self.identities.items() if id_ in kept or id_ < FIRST_DYNAMIC}
 
     def _claim(self, address: Prefix, pod: Workload, position: int) -> None:
-        self.members[position][address] = None
+        self.members[position][address] = address
         if address in self.holder:
             self.contested.setdefault(address, [self.holder[address]]).append(pod)
         self.holder[address] = min(self.contested.get(address, (pod,)), key=_preference)
@@ -152,7 +162,7 @@ class Identities:
         if len(rivals) > 1:
             self.contested[address] = rivals
         for rival in rivals:
-            self.members[self._pods[rival.key]][address] = None
+            self.members[self._pods[rival.key]][address] = address
 
 
 def _preference(pod: Workload) -> tuple[bool, bool, NamespacedName]:
@@ -160,9 +170,18 @@ def _preference(pod: Workload) -> tuple[bool, bool, NamespacedName]:
     return (pod.local is None, pod.terminating, pod.key)
 
 
-def _labels_of(pod: Workload, world: World) -> LabelSet:
-    name = pod.key.namespace
-    return labels_of(pod, world.namespaces.get(name) or Namespace(name), world.node.cluster)
+def _all_labels(pods: Mapping[NamespacedName, Workload], world: World) -> dict[NamespacedName, LabelSet]:
+    """Pods that share their labels' mapping share the result."""
+    made: dict[tuple[int, str, str], LabelSet] = {}
+    found: dict[NamespacedName, LabelSet] = {}
+    for key, pod in pods.items():
+        kind = (id(pod.labels), key.namespace, pod.service_account)
+        labels = made.get(kind)
+        if labels is None:
+            namespace = world.namespaces.get(key.namespace) or Namespace(key.namespace)
+            labels = made[kind] = labels_of(pod, namespace, world.node.cluster)
+        found[key] = labels
+    return found
 
 
 def _digest(labels: LabelSet) -> bytes:
