@@ -7,6 +7,7 @@ import struct
 import time
 from collections.abc import Callable
 from functools import lru_cache
+from mmap import mmap
 
 from weft.flows.ring import RECORD
 from weft.model.flow import Packet
