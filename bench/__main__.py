@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from bench import agent, intake, packets, recording, scale, services, traffic
+from bench import agent, intake, l7, packets, recording, scale, services, traffic
 from bench.arms import Arm, Nft, Plain
 from bench.limits import Row
 from bench.report import document, table
@@ -59,6 +59,7 @@ PARTS: dict[str, Callable[[int, bool], list[Row]]] = {
     "agent": lambda rounds, quick: agent.measure(rounds, quick, say),
     "records": lambda rounds, quick: intake.measure(rounds, quick, say),
     "recording": _recording,
+    "l7": lambda rounds, quick: l7.measure(rounds, quick, say),
 }
 
 
