@@ -158,6 +158,9 @@ def _manager(number: int, family: int, log_headers: Sequence[str]) -> Json:
                 "http_grpc",
                 "HttpGrpcAccessLogConfig",
                 additional_request_headers_to_log=list(dict.fromkeys(logged)),
+                # In the headers if there is no body: refusals.
+                additional_response_headers_to_log=["grpc-status"],
+                additional_response_trailers_to_log=["grpc-status"],
             )
         ],
     )
