@@ -18,11 +18,22 @@ static long expire_one(void *map, const struct flow_key *key, struct flow *flow,
 	return 0;
 }
 
+/* The clock that packets read. */
+INLINE void tick(__u64 now)
+{
+	__u32 zero = 0;
+	struct config *clock = bpf_map_lookup_elem(&config, &zero);
+
+	if (clock)
+		clock->now_ns = now;
+}
+
 static int expire_all(void *map, int *key, struct expiry_timer *expiry)
 {
 	struct sweep sweep = {.now = bpf_ktime_get_coarse_ns()};
 
 	(void)map, (void)key;
+	tick(sweep.now);
 	bpf_for_each_map_elem(&flows, expire_one, &sweep, 0);
 	bpf_timer_start(&expiry->timer, EXPIRY_INTERVAL_NS, 0);
 	return 0;
@@ -40,6 +51,7 @@ int start_expiry(struct __sk_buff *skb)
 	(void)skb;
 	if (!timer)
 		return 2; /* ENOENT */
+	tick(bpf_ktime_get_coarse_ns());
 	error = bpf_timer_init(&timer->timer, &expiry, CLOCK_MONOTONIC);
 	if (error && error != -16) /* EBUSY: an earlier load armed it */
 		return -error;

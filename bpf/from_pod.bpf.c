@@ -43,7 +43,7 @@ int from_pod(struct __sk_buff *skb)
 	trip_start(&t);
 	t.door = FROM_POD;
 	t.device = skb->ifindex;
-	t.revision = current_revision();
+	trip_date(&t);
 	t.decision.reason = parse(skb, &t.packet);
 	if (t.decision.reason || t.packet.icmp_error)
 		return from_pod_slow(skb, &t);

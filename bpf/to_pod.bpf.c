@@ -46,7 +46,7 @@ int to_pod(struct __sk_buff *skb)
 	trip_start(&t);
 	t.door = TO_POD;
 	t.device = skb->ingress_ifindex;
-	t.revision = current_revision();
+	trip_date(&t);
 	t.decision.reason = parse(skb, &t.packet);
 	if (t.decision.reason || t.packet.icmp_error)
 		return to_pod_slow(skb, &t);

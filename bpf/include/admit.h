@@ -124,7 +124,7 @@ SUBPROGRAM int admit_again(struct trip *t, struct flow *flow)
 		flow_set_ends(flow, t);
 		if (cut)
 			flow->state = FLOW_OPEN;
-		t->ends = flow_follow(flow, &t->packet, t->side);
+		t->ends = flow_follow(flow, &t->packet, t->side, t->now_ns);
 	}
 	barrier(); /* the verdict first, then the revision that makes it count */
 	flow->revision = t->revision;

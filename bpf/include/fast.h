@@ -7,12 +7,16 @@
 #include "proxy.h"
 #include "trip.h"
 
-INLINE __u32 current_revision(void)
+/* What is read once for a packet. */
+INLINE void trip_date(struct trip *t)
 {
 	__u32 zero = 0;
 	struct config *now = bpf_map_lookup_elem(&config, &zero);
 
-	return now ? now->revision : 0;
+	if (now) {
+		t->revision = now->revision;
+		t->now_ns = now->now_ns;
+	}
 }
 
 /* Is the packet's verdict the one its flow entry carries? */
@@ -69,7 +73,7 @@ INLINE int flow_pass(struct __sk_buff *skb, struct trip *t, struct flow *flow)
 {
 	__u32 other = (t->side & 1) ^ 1;
 
-	if (flow_follow(flow, &t->packet, t->side))
+	if (flow_follow(flow, &t->packet, t->side, t->now_ns))
 		flow_ended(skb, t, flow);
 	if (t->packet.piece == PIECE_FIRST)
 		fragment_remember(&t->packet);

@@ -85,12 +85,10 @@ INLINE int flow_continues(const struct flow *flow, const struct packet *p, __u32
 	return side == flow->initiator && flow->state < FLOW_CLOSING;
 }
 
-/* Follow a packet of a live flow. Returns 1 if it is the one that ends the flow. */
-INLINE int flow_follow(struct flow *flow, const struct packet *p, __u32 side)
+/* Follow a packet of a live flow; `now` as struct config has it. Returns 1 if it is the one that ends the flow. */
+INLINE int flow_follow(struct flow *flow, const struct packet *p, __u32 side, __u64 now)
 {
-	__u64 now = bpf_ktime_get_coarse_ns();
-
-	if (now - flow->last_seen_ns >= NSEC_PER_SEC) /* not each time: two CPUs would fight for the cache line */
+	if (now > flow->last_seen_ns) /* at most once for each tick: two CPUs would fight for the cache line */
 		flow->last_seen_ns = now;
 	if (flow->state == FLOW_NEW && side != flow->initiator)
 		flow->state = FLOW_OPEN;
@@ -100,7 +98,6 @@ INLINE int flow_follow(struct flow *flow, const struct packet *p, __u32 side)
 	if (flow->closing != 3)
 		return 0;
 	flow->state = FLOW_CLOSING;
-	flow->last_seen_ns = now;
 	return 1;
 }
 

@@ -11,7 +11,8 @@ struct trip {
 	struct packet packet;
 	struct flow_key key;
 	struct decision decision;
-	__u32 side; /* of the flow key: the sender's, 0 or 1 */
+	__u64 now_ns; /* as struct config has it */
+	__u32 side;   /* of the flow key: the sender's, 0 or 1 */
 	__u32 revision;
 	__u32 door;
 	__u32 device;    /* it came in by; 0 = made by this node */

@@ -299,12 +299,13 @@ enum event_type {
 
 /* ---- configuration and counters ---------------------------------------------------------------------------------- */
 
-/* config: one element. `revision` is the only field the agent changes while programs run. */
+/* config: one element, read by every packet. The agent changes `revision`, the timer that ages flows `now_ns`. */
 struct config {
 	__u32 revision;
 	__u32 pad;
+	__u64 now_ns; /* monotonic clock at the timer's last tick (2 s apart): a real clock would cost each packet 20 ns */
 };
-_Static_assert(sizeof(struct config) == 8, "config");
+_Static_assert(sizeof(struct config) == 16, "config");
 
 struct counter {
 	__u64 packets;

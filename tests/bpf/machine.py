@@ -105,7 +105,7 @@ class Machine:
         self.maps["policy"].update(key.pack(), layouts.PolicyEntry(rule, action, flags, l7).pack())
 
     def revision(self, number: int) -> None:
-        self.maps["config"].update(bytes(4), layouts.Config(number).pack())
+        self.maps["config"].update(bytes(4), layouts.Config(number, 0).pack())
 
     def forget(self) -> None:
         """No flows, no pieces, no old records; every quota unused."""

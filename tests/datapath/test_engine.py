@@ -9,11 +9,12 @@ import pytest
 
 from tests.datapath.conftest import CONFIG, SIZES, Node
 from weft.agent.engine import Engine
+from weft.agent.layer7 import Layer7
+from weft.agent.numberfile import NumberFile
 from weft.datapath.errors import CapacityError
 from weft.model.net import EndpointId
 from weft.model.objects import LocalEndpoint, Namespace, NamespacedName, Workload
 from weft.model.world import World
-from weft.plan import Numbering
 
 
 def pod(number: int, app: str = "web", local: bool = True) -> Workload:
@@ -27,14 +28,19 @@ def world(*pods: Workload) -> World:
     return World(CONFIG, {"shop": Namespace("shop")}, {each.key: each for each in pods})
 
 
+def make(running: Node) -> Engine:
+    layer7 = Layer7(running.paths, running.datapath, list, str, lambda work, *arguments: work(*arguments))
+    return Engine(running.datapath, layer7, NumberFile(running.paths.state_dir / "numbers.json"), World(CONFIG))
+
+
 @pytest.fixture
 def engine(running: Node) -> Engine:
-    return Engine(running.datapath, Numbering(), World(CONFIG))
+    return make(running)
 
 
 def holds(engine: Engine, running: Node, wanted: World) -> None:
     """The kernel has what compiling this world alone gives."""
-    fresh = Engine(running.datapath, Numbering(), World(CONFIG))
+    fresh = make(running)
     held = running.datapath.read()
     assert held == engine.compiled.desired
     fresh.commit(replace(wanted))

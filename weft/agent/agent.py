@@ -107,7 +107,8 @@ class Agent:
         self._stack.callback(devices.close)
         self.pods = Pods(self.store, self._runtime(devices))
         await self.pods.recover()
-        self.layer7 = Layer7(self.paths, self.datapath, self.flows.take_l7, self._envoy_problem)
+        call_soon = asyncio.get_running_loop().call_soon_threadsafe
+        self.layer7 = Layer7(self.paths, self.datapath, self.flows.take_l7, self._envoy_problem, call_soon)
         self._stack.callback(self.layer7.close)
         numbers = NumberFile(self.paths.state_dir / "numbers.json")
         self.engine = Engine(self.datapath, self.layer7, numbers, World(self.config))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -51,11 +50,15 @@ class Layer7:
         datapath: Datapath,
         take_in: Callable[[Sequence[L7Record]], None],
         problem: Callable[[str], None],
+        call_soon: Callable[..., object],
     ) -> None:
-        """``take_in``: records of Envoy's access log. ``problem``: what is wrong with Envoy now, or "" for nothing."""
+        """``take_in``: records of Envoy's access log. ``problem``: what is wrong with Envoy now, or "" for nothing.
+
+        ``call_soon``: the agent's loop's ``call_soon_threadsafe``, by which Envoy's thread speaks to it.
+        """
         self._datapath, self._problem = datapath, problem
         self._cgroup = _cgroup(paths)
-        self._loop, self._take_in = asyncio.get_running_loop(), take_in
+        self._call_soon, self._take_in = call_soon, take_in
         self._proxy = Proxy(
             _directory(paths),
             self._cgroup,
@@ -122,11 +125,11 @@ class Layer7:
 
     def _records(self, records: list[L7Record]) -> None:
         """In the proxy's thread."""
-        self._loop.call_soon_threadsafe(self._take_in, records)
+        self._call_soon(self._take_in, records)
 
     def _exit(self) -> None:
         """In the proxy's thread."""
-        self._loop.call_soon_threadsafe(self._envoy_ended)
+        self._call_soon(self._envoy_ended)
 
     def _open_ways(self) -> None:
         """Sockets that Envoy opens are entered for the kernel from the first on."""

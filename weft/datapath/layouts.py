@@ -471,17 +471,18 @@ class FlowEvent(NamedTuple):
         return cls(*_FLOW_EVENT_0.unpack_from(data, offset), *_FLOW_EVENT_1.unpack_from(data, offset + 40), *_FLOW_EVENT_2.unpack_from(data, offset + 48), *_FLOW_EVENT_3.unpack_from(data, offset + 84), *_FLOW_EVENT_4.unpack_from(data, offset + 86))
 
 
-_CONFIG_0 = struct.Struct("<I4x")
-CONFIG_SIZE = 8
+_CONFIG_0 = struct.Struct("<I4xQ")
+CONFIG_SIZE = 16
 
 
 class Config(NamedTuple):
     """struct config"""
 
     revision: int
+    now_ns: int
 
     def pack(self) -> bytes:
-        return _CONFIG_0.pack(self.revision)
+        return _CONFIG_0.pack(self.revision, self.now_ns)
 
     @classmethod
     def unpack(cls, data: bytes, offset: int = 0) -> Config:
