@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from tests.routes.scene import Pod, compiled, ref, route, service, table
-from weft.model.net import TCP
+from tests.routes.scene import Pod, compiled, ref, route, service, table, world
+from weft.model.net import TCP, from_wide
 from weft.model.objects import NamespacedName
 from weft.model.route import ClusterEndpoint, ClusterRef, MatchKind, RouteTable, ValueMatch
-from weft.plan import Compiled
+from weft.plan import Compiled, Compiler
 
 BACKENDS = service("api") + service("v1") + service("v2")
 CANARY = """
@@ -166,3 +166,28 @@ endpoints: [{addresses: [192.0.2.1]}, {addresses: [192.0.2.2], conditions: {read
 """
     plan = compiled(BACKENDS + outside + route("r", to("outside")))
     assert plan.desired.clusters[cluster("outside")] == (ClusterEndpoint(ip_address("192.0.2.1"), 5432),)
+
+
+def test_a_pod_has_the_scope_of_its_namespace() -> None:
+    own = route("own", to("api", "shop"), "{name: api, namespace: shop, port: 80}", namespace="web")
+    desired = compiled(BACKENDS + own).desired
+    scopes = {str(from_wide(wide)): entry.scope for wide, entry in desired.endpoints.items()}
+    shop, web = scopes["10.42.0.1"], scopes["10.42.0.4"]
+    assert {key.scope for key in desired.routes} == {0, web}
+    assert len({0, shop, web}) == 3
+    assert scopes["fd42::4"] == web
+
+
+def test_a_scope_keeps_its_number_while_pods_or_routes_need_it() -> None:
+    own = route("own", to("api", "shop"), "{name: api, namespace: shop, port: 80}", namespace="web")
+    compiler = Compiler()
+
+    def numbers(text: str, *pods: Pod) -> int:
+        return len(compiler.compile(world(text, pods)).numbering.spaces["scope"])
+
+    client = Pod("client", "client", 4, "web")
+    assert numbers(BACKENDS + own, client) == 1
+    assert numbers(BACKENDS, client) == 1
+    assert numbers(BACKENDS + own, client) == 1
+    assert numbers(BACKENDS + own) == 1
+    assert numbers(BACKENDS) == 0

@@ -19,6 +19,7 @@ from weft.model.objects import NodeConfig
 from weft.plan.classes import Classes
 from weft.plan.identities import HOST, WORLD_IPV4, WORLD_IPV6, Identities
 from weft.plan.policies import Universe
+from weft.plan.scopes import Scopes
 from weft.plan.subjects import Subjects, Tables
 from weft.plan.traits import Traits
 from weft.policy.cidrs import WORLD_IPV4 as ALL_IPV4
@@ -37,8 +38,12 @@ class Changed(NamedTuple):
 class PodAddresses:
     """``endpoints``: this node's pods. ``remote``: all others. Edited in place; ``update`` says whether."""
 
-    def __init__(self, identities: Identities, peers: Partition, traits: Traits, classes: Classes) -> None:
+    def __init__(
+        self, identities: Identities, peers: Partition, traits: Traits, classes: Classes, scopes: Scopes
+    ) -> None:
         self._identities, self._peers, self._traits, self._classes = identities, peers, traits, classes
+        self._scopes = scopes
+        self._homes: dict[bytes, str] = {}
         self.endpoints: dict[bytes, EndpointEntry] = {}
         self.remote: dict[Prefix, IpcacheEntry] = {}
 
@@ -56,6 +61,8 @@ class PodAddresses:
         local = {address: numbers[content] for address, content in contents.items() if holder[address].local}
         remote = {address: numbers[content] for address, content in contents.items() if address not in local}
         no_pods = [each for each in (*remote, *gone) if self.endpoints.pop(each.address, None)]
+        for each in no_pods:
+            del self._homes[each.address]
         no_remotes = [each for each in (*local, *gone) if self.remote.pop(each, None)]
         endpoints = self._write_local(local, subjects) or bool(no_pods)
         self._write_remote(remote)
@@ -95,6 +102,8 @@ class PodAddresses:
 
     def _write_local(self, classes: Mapping[Prefix, ClassId], subjects: Subjects) -> bool:
         holder = self._identities.holder
+        self._homes.update((address.address, holder[address].key.namespace) for address in classes)
+        self._scopes.replace(frozenset(self._homes.values()))
         positions = [self._identities.position(address) for address in classes]
         tables = subjects.tables([(at, holder[a].ports) for a, at in zip(classes, positions, strict=True)])
         changed = False
@@ -115,10 +124,11 @@ class PodAddresses:
             self.remote[address] = shared[kind]
 
     def _endpoint(self, address: Prefix, position: int, class_: ClassId, tables: Tables) -> EndpointEntry:
-        local = self._identities.holder[address].local
+        pod = self._identities.holder[address]
+        local, scope = pod.local, self._scopes.number(pod.key.namespace)
         assert local is not None
         identity = self._identities.at[position].id
-        return EndpointEntry(local.id, local.ifindex, identity, class_, tables.ingress, tables.egress, local.mac)
+        return EndpointEntry(local.id, local.ifindex, identity, class_, tables.ingress, tables.egress, local.mac, scope)
 
 
 class OtherAddresses:

@@ -74,10 +74,12 @@ class Compiler:
         self._classes = Classes(spaces["class"])
         self._listeners = Listeners(spaces["listener"])
         self._subjects = Subjects(spaces["table"], self._traits.peer_ports, self._listeners)
-        self._pods = PodAddresses(self._identities, self._peers, self._traits, self._classes)
+        clients: dict[str, int] = {}
+        homes = Scopes(spaces["scope"], clients)
+        self._pods = PodAddresses(self._identities, self._peers, self._traits, self._classes, homes)
         self._others = OtherAddresses(self._peers, self._traits, self._classes)
         self._services = Services(spaces["backends"], spaces["service"])
-        self._routes = Routes(self._listeners, Scopes(spaces["scope"], {}))
+        self._routes = Routes(self._listeners, Scopes(spaces["scope"], clients))
         self._tables: Mapping[TableId, Table] = {}
         self._meanings: dict[ClassId, frozenset[Selector | PeerPortSelector]] = {CLASS_OTHER: frozenset()}
         self._endpoints: Mapping[bytes, EndpointEntry] = {}

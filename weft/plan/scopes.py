@@ -1,4 +1,4 @@
-"""Numbers of the namespaces that a client can belong to, for the routes that concern them alone."""
+"""Numbers of namespaces: of those that local pods are in, and of those that have routes of their own."""
 
 from __future__ import annotations
 
