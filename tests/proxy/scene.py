@@ -56,6 +56,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """Answers with what it got, as JSON, and the status and delay that the query asks for (``?status=503&sleep=1``)."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))

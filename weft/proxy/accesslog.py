@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from envoy.config.core.v3.address_pb2 import Address
@@ -206,7 +207,11 @@ def _origin(common: AccessLogCommon) -> tuple[int, Phase, str] | None:
 
 def _address(address: Address) -> tuple[IPAddress | None, int]:
     socket = address.socket_address
-    return (ipaddress.ip_address(socket.address), socket.port_value) if socket.address else (None, 0)
+    return (_parse(socket.address), socket.port_value) if socket.address else (None, 0)
+
+
+_parse = lru_cache(maxsize=4096)(ipaddress.ip_address)
+"""Most of the time that a record takes; the same few addresses come again and again."""
 
 
 def _method(request: Any) -> str:

@@ -215,7 +215,7 @@ def _access_log(name: str, kind: str, **fields: Any) -> Json:
             "transport_api_version": "V3",
             "grpc_service": {"envoy_grpc": {"cluster_name": names.AGENT}},
             "buffer_flush_interval": "0.1s",
-            "buffer_size_bytes": 16384,
+            "buffer_size_bytes": 65536,
             "filter_state_objects_to_log": [names.ORIGIN_KEY],
         },
         **fields,
