@@ -202,6 +202,7 @@ def _extensions(view: FlowView) -> Json:
         why=why(view),
         egress_rule=_provenance(view.egress_rule),
         ingress_rule=_provenance(view.ingress_rule),
+        from_proxy=bool(packet.flags & EventFlag.FROM_PROXY),
         decided_again=bool(packet.flags & EventFlag.AGAIN),
         folded=packet.folded,
         length=packet.length,

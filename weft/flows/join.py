@@ -28,7 +28,8 @@ class Join:
         """The newest up to ``end_ns`` (CLOCK_BOOTTIME) that went from this client to this server."""
         ring = self._ring
         if self._end != ring.end:
-            column = memoryview(ring.data).cast("H")[OFFSETS["source_port"] // 2 :: RECORD // 2]
+            used = memoryview(ring.data)[: min(ring.end, ring.capacity) * RECORD].cast("H")
+            column = used[OFFSETS["source_port"] // 2 :: RECORD // 2]
             self._ports, self._end = column.tobytes(), ring.end
             self._known.clear()
         ports = struct.pack(">HHB", record.client_port, record.server_port, TCP)

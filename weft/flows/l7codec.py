@@ -6,6 +6,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -43,9 +44,8 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 
 
-def encode(record: L7Record, end_ns: int, allowed: Collection[str] = ()) -> bytes:
-    """``end_ns``: CLOCK_BOOTTIME of the end, kept in the place of the wall clock, so that a clock that is set moves all
-    flows alike. ``allowed``: header names (lower case) that may be kept."""
+def encode(record: L7Record, allowed: Collection[str] = ()) -> bytes:
+    """All but the time. ``allowed``: header names (lower case) that may be kept."""
     headers = [
         (_text(name), REDACTED if name in CREDENTIALS else _text(value))
         for name, value in ((name.lower(), value) for name, value in record.request_headers)
@@ -53,7 +53,6 @@ def encode(record: L7Record, end_ns: int, allowed: Collection[str] = ()) -> byte
     ][:MAX_HEADERS]
     return _encode(
         (
-            end_ns,
             record.latency_ns,
             record.client.packed,
             record.client_port,
@@ -85,19 +84,13 @@ def encode(record: L7Record, end_ns: int, allowed: Collection[str] = ()) -> byte
     )
 
 
-def end_ns(data: bytes) -> int:
-    """CLOCK_BOOTTIME of the record's end."""
-    time_ns: int = _decode(data)[0]
-    return time_ns
-
-
-def decode(data: bytes, offset_ns: int) -> tuple[L7Record, int]:
-    """(the record, CLOCK_BOOTTIME of its end). ``offset_ns``: what to add for the wall clock."""
-    end, latency, client, client_port, server, server_port, upstream, upstream_port, listener, *rest = _decode(data)
+def decode(data: bytes, end_ns: int) -> L7Record:
+    """``end_ns``: when the answer was there, nanoseconds since 1970."""
+    latency, client, client_port, server, server_port, upstream, upstream_port, listener, *rest = _decode(data)
     phase, protocol, verdict, method, scheme, host, path, original_path, status, grpc_status, *rest = rest
     rule, details, mismatches, headers, request_bytes, response_bytes, *ids = rest
-    record = L7Record(
-        end + offset_ns - latency,
+    return L7Record(
+        end_ns - latency,
         latency,
         _address(client),
         client_port,
@@ -124,7 +117,6 @@ def decode(data: bytes, offset_ns: int) -> tuple[L7Record, int]:
         response_bytes,
         *ids,
     )
-    return record, end
 
 
 def _text(text: str, most: int = MAX_TEXT) -> str:
@@ -137,6 +129,7 @@ def _text(text: str, most: int = MAX_TEXT) -> str:
     return data.decode() if len(data) <= most else data[: most - 3].decode("utf-8", "ignore") + "…"
 
 
+@lru_cache(maxsize=8192)
 def _address(packed: bytes) -> IPAddress:
     return ipaddress.IPv4Address(packed) if len(packed) == 4 else ipaddress.IPv6Address(packed)
 

@@ -7,31 +7,36 @@ was made; it never changes and is never used twice.
 
 from __future__ import annotations
 
+import heapq
 from array import array
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 DEFAULT_BYTES = 4 << 20
 """About 20,000 requests."""
 SEGMENT_BYTES = 64 << 10
-_INDEX_BYTES = array("I").itemsize
+REORDER = 512
+"""Envoy's threads send their records in batches, so they arrive out of order: so many are held back to put them right.
+"""
+_INDEX_BYTES = array("I").itemsize + array("q").itemsize
 
 
 class Entry(NamedTuple):
     number: int
+    time_ns: int
     data: bytes
 
 
 class Segment:
     """Records ``first`` and following. ``oldest_ns`` and ``newest_ns`` bound their times."""
 
-    __slots__ = ("data", "ends", "first", "newest_ns", "oldest_ns")
+    __slots__ = ("data", "ends", "first", "newest_ns", "oldest_ns", "times")
 
     def __init__(self, first: int, time_ns: int) -> None:
         self.first = first
         self.data: bytearray | bytes = bytearray()
-        self.ends = array("I")
+        self.ends, self.times = array("I"), array("q")
         self.oldest_ns = self.newest_ns = time_ns
 
     @property
@@ -40,7 +45,7 @@ class Segment:
 
     def entry(self, index: int) -> Entry:
         start = self.ends[index - 1] if index else 0
-        return Entry(self.first + index, bytes(self.data[start : self.ends[index]]))
+        return Entry(self.first + index, self.times[index], bytes(self.data[start : self.ends[index]]))
 
 
 class L7Ring:
@@ -71,7 +76,7 @@ class L7Ring:
         return self.end - self.begin
 
     def append(self, time_ns: int, data: bytes) -> None:
-        """``time_ns``: when it was, for searches. Errors: ValueError if it is longer than a segment."""
+        """``time_ns``: when it was, 64 bits. Errors: ValueError if it is longer than a segment."""
         size = len(data) + _INDEX_BYTES
         if size > self._segment_bytes:
             raise ValueError(f"a record of {size} bytes; at most {self._segment_bytes}")
@@ -80,13 +85,14 @@ class L7Ring:
         segment = self._segments[-1]
         segment.data += data
         segment.ends.append(len(segment.data))
+        segment.times.append(time_ns)
         segment.oldest_ns, segment.newest_ns = min(segment.oldest_ns, time_ns), max(segment.newest_ns, time_ns)
         self.end += 1
 
     def _open(self, time_ns: int) -> None:
         if self._segments:
             full = self._segments[-1]
-            full.data, full.ends = bytes(full.data), array("I", full.ends)  # without the room to grow
+            full.data, full.ends, full.times = bytes(full.data), full.ends[:], full.times[:]  # without room to grow
             self._closed_bytes += full.size
         while self._closed_bytes + self._segment_bytes > self.max_bytes:
             self._closed_bytes -= self._segments.popleft().size
@@ -102,7 +108,7 @@ class L7Ring:
     def entries(
         self, first: int = 0, *, since_ns: int | None = None, until_ns: int | None = None, newest_first: bool = False
     ) -> Iterator[Entry]:
-        """Those from number ``first`` on that are here now. Whole segments outside of the time are left out.
+        """Those from number ``first`` on that are here now and of the time (bounds included), as they came.
 
         What comes or goes while a caller holds the iterator changes nothing for it.
         """
@@ -114,4 +120,18 @@ class L7Ring:
         ]
         for segment, low, high in reversed(chosen) if newest_first else chosen:
             for index in range(high - 1, low - 1, -1) if newest_first else range(low, high):
-                yield segment.entry(index)
+                time_ns = segment.times[index]
+                if (since_ns is None or time_ns >= since_ns) and (until_ns is None or time_ns <= until_ns):
+                    yield segment.entry(index)
+
+
+def in_order(entries: Iterable[Entry], *, newest_first: bool = False) -> Iterator[Entry]:
+    """By time, as far as nobody is more than ``REORDER`` places from where it belongs; equal times as they came."""
+    sign = -1 if newest_first else 1
+    waiting: list[tuple[int, int, Entry]] = []
+    for entry in entries:
+        heapq.heappush(waiting, (sign * entry.time_ns, sign * entry.number, entry))
+        if len(waiting) > REORDER:
+            yield heapq.heappop(waiting)[2]
+    while waiting:
+        yield heapq.heappop(waiting)[2]

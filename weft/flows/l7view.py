@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from weft.flows import spelling
+from weft.flows.join import Join
 from weft.flows.names import Names
 from weft.flows.view import ETHERTYPE_IP, ETHERTYPE_IPV6, End, EventFlag, FlowView
 from weft.model.flow import Packet
@@ -41,16 +42,32 @@ class Deciding(NamedTuple):
 
 
 class L7View(FlowView):
-    """``end_ns``: CLOCK_BOOTTIME of the record's end. ``joined``: the layer-4 record of the same connection, which
-    knows identities of peers that are no pods."""
+    """``end_ns``: CLOCK_BOOTTIME of the record's end. ``join``: gives the layer-4 record of the same connection, which
+    knows identities of peers that are no pods. Names are looked up when they are asked for: most filters need none."""
 
     l7: L7Record
 
-    def __init__(
-        self, record: L7Record, end_ns: int, number: int, names: Names, joined: Packet | None, *, wall_ns: int
-    ) -> None:
-        self.l7, self.joined = record, joined
-        super().__init__(_packet(record, end_ns, names, joined), number, wall_ns, names)
+    def __init__(self, record: L7Record, end_ns: int, number: int, names: Names, join: Join, *, wall_ns: int) -> None:
+        self.l7, self._end_ns, self._join = record, end_ns, join
+        self.number, self.wall_ns, self._names = number, wall_ns, names
+
+    @cached_property
+    def packet(self) -> Packet:  # type: ignore[override]
+        """As if it were one packet from client to server, so that all that reads packets reads it too."""
+        record, names, end_ns = self.l7, self._names, self._end_ns
+        unknown = names.pod(record.client, 0, end_ns) is None
+        unknown |= record.phase is not Phase.ROUTE and names.pod(record.server, 0, end_ns) is None
+        return _packet(record, end_ns, names, self._join.find(record, end_ns) if unknown else None)
+
+    @cached_property
+    def ip_version(self) -> int:
+        return self.l7.client.version
+
+    @property
+    def reason(self) -> Verdict:
+        if not self.dropped:
+            return Verdict.FORWARDED
+        return Verdict.INVALID_PACKET if self.l7.phase is Phase.ROUTE else Verdict.POLICY_DENIED
 
     @cached_property
     def destination(self) -> End:
@@ -171,15 +188,11 @@ def _policy_rule(rule: Rule, match: HttpMatch | None) -> Deciding:
 
 
 def _packet(record: L7Record, end_ns: int, names: Names, joined: Packet | None) -> Packet:
-    """As if it were one packet from client to server, so that all that reads packets reads it too."""
     routed = record.phase is Phase.ROUTE and record.upstream is not None
     target = record.upstream if routed and record.upstream else record.server
     source = _who(record.client, names, end_ns, joined, source=True)
     # Who the layer-4 record was for is the service's address if Envoy went elsewhere.
     destination = _who(target, names, end_ns, None if routed else joined, source=False)
-    reason = Verdict.FORWARDED
-    if record.verdict is L7Verdict.DROPPED:
-        reason = Verdict.INVALID_PACKET if record.phase is Phase.ROUTE else Verdict.POLICY_DENIED
     number = RuleId(record.rule.rule) if isinstance(record.rule, PolicyRuleRef) else RuleId(0)
     return Packet(
         time_ns=end_ns,
@@ -190,7 +203,7 @@ def _packet(record: L7Record, end_ns: int, names: Names, joined: Packet | None) 
         protocol=TCP,
         tcp_flags=0,
         type=0,
-        reason=reason,
+        reason=Verdict.FORWARDED,
         source_identity=source[1],
         destination_identity=destination[1],
         source_endpoint=source[0],

@@ -13,7 +13,7 @@ from weft.flows.decode import boot_offset_ns, decode
 from weft.flows.filters import Predicate, compile_request
 from weft.flows.hubble import Json, NodeInfo, lost_response, response, uuid_number
 from weft.flows.join import Join
-from weft.flows.l7ring import Entry, L7Ring
+from weft.flows.l7ring import Entry, L7Ring, in_order
 from weft.flows.l7view import L7View
 from weft.flows.moments import parse_moment
 from weft.flows.names import Names
@@ -21,7 +21,7 @@ from weft.flows.prefilter import Prefilter, layer7_possible
 from weft.flows.query import FlowsRequest
 from weft.flows.ring import RECORD, ByteRing, Span
 from weft.flows.view import FlowView
-from weft.model.l7 import L7Record, Phase
+from weft.model.l7 import L7Record
 
 KERNEL, PROXY, OVERWRITTEN = "PERF_EVENT_RING_BUFFER", "OBSERVER_EVENTS_QUEUE", "HUBBLE_RING_BUFFER"
 """flow.LostEventSource: lost between kernel and agent; between Envoy and agent; overwritten before a reader came."""
@@ -65,8 +65,9 @@ class FlowStore:
         """Records of Envoy's access log, as they come; wakes followers. Only in the store's own loop."""
         offset_ns = self._boot_offset()
         for record in records:
+            # Kept by CLOCK_BOOTTIME, as the kernel's records are, so that a clock that is set moves all flows alike.
             end_ns = record.time_ns + record.latency_ns - offset_ns
-            self.l7_ring.append(end_ns, l7codec.encode(record, end_ns, self._headers))
+            self.l7_ring.append(end_ns, l7codec.encode(record, self._headers))
         self._wake()
 
     def set_l7_lost(self, total: int) -> None:
@@ -159,7 +160,7 @@ class FlowStore:
             position = span.first + span.length if span else position
             l7_position += len(entries)
             of_layer4 = search.matches(span) if span else iter(())
-            found = heapq.merge(of_layer4, search.layer7_matches(entries), key=_moment)
+            found = heapq.merge(of_layer4, search.layer7_matches(in_order(entries)), key=_moment)
             for count, view in enumerate(found, 1):
                 yield response(view, self.node)
                 if count % _BREATH == 0:
@@ -178,12 +179,9 @@ class FlowStore:
         return FlowView(packet, number, packet.time_ns + offset_ns, self.names)
 
     def _l7_view(self, entry: Entry, offset_ns: int, join: Join) -> L7View:
-        record, end_ns = l7codec.decode(entry.data, offset_ns)
-        unknown = self.names.pod(record.client, 0, end_ns) is None
-        unknown |= record.phase is not Phase.ROUTE and self.names.pod(record.server, 0, end_ns) is None
-        joined = join.find(record, end_ns) if unknown else None
-        number = L7_NUMBERS + entry.number
-        return L7View(record, end_ns, number, self.names, joined, wall_ns=end_ns + offset_ns)
+        wall_ns = entry.time_ns + offset_ns
+        record = l7codec.decode(entry.data, wall_ns)
+        return L7View(record, entry.time_ns, L7_NUMBERS + entry.number, self.names, join, wall_ns=wall_ns)
 
 
 def _moment(view: FlowView) -> int:
@@ -229,7 +227,7 @@ class _Search:
             return
         since, until = (None if bound is None else bound - self._offset_ns for bound in (self._since, self._until))
         entries = self._store.l7_ring.entries(since_ns=since, until_ns=until, newest_first=newest_first)
-        yield from self.layer7_matches(entries)
+        yield from self.layer7_matches(in_order(entries, newest_first=newest_first))
 
     def layer7_matches(self, entries: Iterable[Entry]) -> Iterator[FlowView]:
         for entry in entries:

@@ -35,7 +35,9 @@ class EventFlag(IntFlag):
     INGRESS_ENFORCED = 8
     AGAIN = 16
     PROXIED = 32
-    """The conversation runs through the node's Envoy."""
+    """It went to the node's Envoy, or would have."""
+    FROM_PROXY = 64
+    """Envoy made it, in the name of its source."""
 
 
 class End:
