@@ -303,7 +303,8 @@ enum event_type {
 struct config {
 	__u32 revision;
 	__u32 pad;
-	__u64 now_ns; /* monotonic clock at the timer's last tick (2 s apart): a real clock would cost each packet 20 ns */
+	__u64 now_ns; /* monotonic clock at the timer's last tick (2 s apart): a real clock would cost each packet 20 ns
+		       */
 };
 _Static_assert(sizeof(struct config) == 16, "config");
 

@@ -2,185 +2,43 @@
 
 from __future__ import annotations
 
-import os
+import errno
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
-from tests.datapath.conftest import FAMILY, HOST, Node, address
-from weft.datapath import layouts, netns, node, rtnetlink, stats
-from weft.datapath.events import HEADER, RECORD, EventReader
-from weft.datapath.netlink import Netlink
-from weft.model.desired import (
-    ACTION_ALLOW,
-    ACTION_NONE,
-    BumpRevision,
-    IpcacheEntry,
-    PolicyEntry,
-    PolicyKey,
-    Write,
+from tests.datapath.conftest import FAMILY, Node, address
+from tests.datapath.proxy_scene import (
+    CLIENT,
+    EGRESS,
+    HTTP_IN,
+    HTTP_OUT,
+    INGRESS,
+    OTHER,
+    OWN_ROUTE,
+    PLAIN_IN,
+    PORT,
+    ROUTE,
+    SERVER,
+    UPLINK,
+    VERSIONS,
+    VIP,
+    WORLD,
+    Scene,
+    proxy_scene,
+    talk,
 )
-from weft.model.net import TCP, ClassId, IdentityId, Prefix, RuleId, TableId, to_wide
-
-EGRESS, INGRESS, ROUTE = 10_001, 10_002, 10_003
-HTTP_OUT, HTTP_IN, PLAIN_IN, OTHER_OUT = 5, 6, 7, 8
-"""Tables: through EGRESS to anybody; through INGRESS from anybody; from pod 11 only; through listener 10004."""
-CLIENT, SERVER, OTHER = 11, 12, 13
-WORLD = {4: "192.0.2.9", 6: "2001:db8::9"}
-UPLINK = {4: "192.0.2.1", 6: "2001:db8::1"}
-VIP = {4: "10.56.0.7", 6: "fd56::7"}
-PORT = 8080
-VERSIONS = pytest.mark.parametrize("version", [4, 6])
-
-
-def allow(table: int, class_: int | None, l7: int, rule: int = 1) -> dict[PolicyKey, PolicyEntry]:
-    nothing = PolicyKey(TableId(table), ClassId(0), 0, 0, 32)
-    entry = PolicyEntry(ACTION_ALLOW, RuleId(rule), 0, l7)
-    if class_ is None:
-        return {nothing: entry}
-    return {nothing: PolicyEntry(ACTION_NONE, RuleId(0)), nothing._replace(class_=ClassId(class_), bits=64): entry}
-
-
-@dataclass
-class Scene:
-    node: Node
-    cgroup: Path
-    world: Path
-    processes: list[subprocess.Popen[str]] = field(default_factory=list)
-
-    def proxy(self, *listeners: str) -> subprocess.Popen[str]:
-        """Starts the proxy in the node's namespace and in its cgroup, and waits until it listens."""
-        command = [sys.executable, "-m", "tests.datapath.transparent", str(self.cgroup), *listeners]
-        made = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.processes.append(made)
-        assert made.stdout is not None and made.stdout.readline() == "ready\n"
-        return made
-
-    def standard(self) -> subprocess.Popen[str]:
-        return self.proxy(f"{EGRESS},egress", f"{INGRESS},ingress")
-
-    def tables(self, number: int, ingress: int = 0, egress: int = 0) -> None:
-        """A pod's policy changes, and open flows are decided again."""
-        moved = {
-            wide: entry._replace(ingress_table=TableId(ingress), egress_table=TableId(egress))
-            for wide, entry in self.node.kernel.endpoints.items()
-            if entry.id == number
-        }
-        self.node.apply(Write("endpoints", moved), BumpRevision("test"))
-
-    def listen(self, where: int | None, version: int) -> socket.socket:
-        """A server in a pod, or in the world."""
-        if where is not None:
-            return self.node.listen(where, version)
-        with netns.entered(self.world):
-            server = socket.socket(FAMILY[version])
-        server.settimeout(5)
-        server.bind((WORLD[version], PORT))
-        server.listen()
-        return server
-
-    def dial(self, where: int | None, target: str, port: int = PORT, source_port: int = 0) -> socket.socket:
-        """A client in a pod, or in the world (None)."""
-        with netns.entered(self.node.netns(where) if where else self.world):
-            client = socket.socket(FAMILY[ip_address(target).version])
-        client.settimeout(5)
-        try:
-            if source_port:
-                client.bind(("", source_port))
-            client.connect((target, port))
-        except BaseException:
-            client.close()
-            raise
-        return client
-
-    def flows(self) -> list[tuple[layouts.FlowKey, layouts.Flow]]:
-        return [(key, flow) for key, flow in stats.flows(self.node.datapath) if key.protocol == TCP]
-
-    def events(self) -> list[layouts.FlowEvent]:
-        reader = EventReader(self.node.datapath.maps["events"])
-        data = reader.read()
-        reader.close()
-        return [layouts.FlowEvent.unpack(data, at + HEADER) for at in range(0, len(data), RECORD)]
-
-
-def ip(*commands: str) -> None:
-    for command in commands:
-        subprocess.run(["ip", *command.split()], check=True)
+from weft.datapath import layouts, netns
+from weft.model.verdicts import Verdict
 
 
 @pytest.fixture
 def scene(running: Node, tmp_path: Path) -> Iterator[Scene]:
-    """Three pods, a world behind an uplink, the ways to the proxy open, and a cgroup for it that is watched."""
-    world = tmp_path / "world"
-    outside = netns.create(world)
-    with Netlink() as netlink:  # without ARP a frame is addressed to its sender's MAC: one for both ends
-        netlink.request(rtnetlink.add_veth("up0", b"\2w\0\0\0\7", "out0", b"\2w\0\0\0\7", 1500, peer_netns=outside))
-    os.close(outside)
-    ip("link set lo up")
-    ip("addr add 192.0.2.1/24 dev up0", "addr add 2001:db8::1/64 dev up0 nodad", "link set up0 up")
-    with netns.entered(world):
-        ip("link set lo up", "addr add 192.0.2.9/24 dev out0", "addr add 2001:db8::9/64 dev out0 nodad")
-        ip("link set out0 up", "route add 10.55.0.0/24 via 192.0.2.1", "-6 route add fd55::/64 via 2001:db8::1")
-    anybody = IpcacheEntry(IdentityId(2), ClassId(2))
-    service = IpcacheEntry(IdentityId(2), ClassId(0), layouts.IPCACHE_SERVICE)
-    mapped = to_wide(ip_address("0.0.0.0"))
-    running.apply(
-        Write("ipcache", {Prefix(mapped, 96): anybody, Prefix(bytes(16), 0): anybody}),
-        Write("ipcache", {Prefix(to_wide(ip_address(text)), 128): service for text in VIP.values()}),
-        Write("ipcache", {Prefix(to_wide(ip_address(text)), 128): HOST for text in UPLINK.values()}),
-        Write("policy", allow(HTTP_OUT, None, EGRESS) | allow(HTTP_IN, None, INGRESS) | allow(PLAIN_IN, CLIENT, 0)),
-        Write("policy", allow(OTHER_OUT, None, 10_004)),
-    )
-    for number in (CLIENT, SERVER, OTHER):
-        running.pod(number)
-    cgroup = running.paths.cgroup.parent / "envoy"
-    cgroup.mkdir()
-    node.open_proxy_ways()
-    running.datapath.watch_proxy(cgroup)
-    made = Scene(running, cgroup, world)
-    try:
+    with proxy_scene(running, tmp_path) as made:
         yield made
-    finally:
-        for process in made.processes:
-            process.kill()
-            process.wait()
-            process.stdout.close()  # type: ignore[union-attr]
-        deadline = time.monotonic() + 5
-        while (cgroup / "cgroup.procs").read_text() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        cgroup.rmdir()
-        netns.delete(world)
-
-
-def talk(client: socket.socket, server: socket.socket, seen: str, source: str) -> None:
-    """A question and its answer; the server sees the way that the question came, and the client's own address."""
-    client.sendall(b"hello")
-    accepted, peer = server.accept()
-    with accepted:
-        accepted.settimeout(5)
-        wanted = f"{seen}hello".encode()
-        data = b""
-        while len(data) < len(wanted):
-            more = accepted.recv(100)
-            assert more, data
-            data += more
-        assert data == wanted
-        assert peer[0] == source
-        accepted.sendall(b"world" * 10_000)
-        accepted.shutdown(socket.SHUT_WR)
-        answer = b""
-        while more := client.recv(65536):
-            answer += more
-        assert answer == b"world" * 10_000
-        client.shutdown(socket.SHUT_WR)
-        assert accepted.recv(1) == b""
 
 
 @VERSIONS
@@ -202,3 +60,100 @@ def test_pod_to_pod(scene: Scene, version: int, egress: int, ingress: int, seen:
         for _ in range(3):
             with scene.dial(CLIENT, address(SERVER, version)) as client:
                 talk(client, server, seen, address(CLIENT, version))
+
+
+@VERSIONS
+def test_routed_service(scene: Scene, version: int) -> None:
+    """The client dials the service's address and keeps it; which listener it meets depends on its namespace. Policy is
+    asked about the backend, in the client's name."""
+    server_at = address(SERVER, version)
+    scene.proxy(f"{ROUTE},route,{server_at},{PORT}", f"{OWN_ROUTE},route,{server_at},{PORT}", f"{INGRESS},ingress")
+    scene.route(version)
+    with scene.listen(SERVER, version) as server:
+        for scope, listener in ((0, ROUTE), (9, ROUTE), (5, OWN_ROUTE)):
+            scene.scope(CLIENT, scope)
+            with scene.dial(CLIENT, VIP[version], 80) as client:
+                assert client.getpeername()[0] == VIP[version]
+                talk(client, server, f"<{listener}>", address(CLIENT, version))
+        scene.tables(SERVER, ingress=HTTP_IN)
+        with scene.dial(CLIENT, VIP[version], 80) as client:
+            talk(client, server, f"<{INGRESS}><{OWN_ROUTE}>", address(CLIENT, version))
+        scene.tables(SERVER, ingress=PLAIN_IN)
+        with scene.dial(OTHER, VIP[version], 80) as client:
+            started = time.monotonic()
+            assert client.recv(100) == b"503 %d" % errno.ECONNREFUSED, "policy refuses the backend, and at once"
+            assert time.monotonic() - started < 1
+    (refused,) = [event for event in scene.events() if event.reason]
+    assert (refused.source_endpoint, refused.destination_endpoint) == (OTHER, SERVER)
+    assert refused.reason == Verdict.POLICY_DENIED and refused.flags & layouts.EVENT_F_FROM_PROXY
+    counts = scene.node.datapath.proxied()
+    assert (counts["route"].connections, counts["egress"].connections, counts["ingress"].connections) == (5, 0, 1)
+
+
+@VERSIONS
+def test_a_service_that_leads_back_to_its_client(scene: Scene, version: int) -> None:
+    """A pod's stack takes no packet from outside with its own address as the source, so Envoy is told no at once."""
+    scene.proxy(f"{ROUTE},route,{address(CLIENT, version)},{PORT}")
+    scene.route(version)
+    with scene.dial(CLIENT, VIP[version], 80) as client:
+        assert client.recv(100) == b"503 %d" % errno.ECONNREFUSED
+    assert [event.reason for event in scene.events() if event.reason] == [Verdict.PROXY_HAIRPIN]
+
+
+@VERSIONS
+def test_from_the_world(scene: Scene, version: int) -> None:
+    scene.standard()
+    scene.tables(SERVER, ingress=HTTP_IN)
+    with scene.listen(SERVER, version) as server:
+        for _ in range(3):
+            with scene.dial(None, address(SERVER, version)) as client:
+                talk(client, server, f"<{INGRESS}>", WORLD[version])
+    scene.all_end()
+
+
+@VERSIONS
+def test_to_the_world(scene: Scene, version: int) -> None:
+    """Masqueraded as without a proxy: the world sees the node."""
+    scene.standard()
+    scene.tables(CLIENT, egress=HTTP_OUT)
+    with scene.listen(None, version) as server:
+        for _ in range(3):
+            with scene.dial(CLIENT, WORLD[version]) as client:
+                talk(client, server, f"<{EGRESS}>", UPLINK[version])
+    scene.all_end()
+
+
+@VERSIONS
+def test_to_the_node_itself(scene: Scene, version: int) -> None:
+    """Envoy reaches the node's own address over lo, where no door is: the answers come by weft_host."""
+    scene.standard()
+    scene.tables(CLIENT, egress=HTTP_OUT)
+    target = "10.55.0.1" if version == 4 else "fd55::1"
+    with socket.socket(FAMILY[version]) as server:
+        server.settimeout(5)
+        server.bind((target, PORT))
+        server.listen()
+        for _ in range(2):
+            with scene.dial(CLIENT, target) as client:
+                talk(client, server, f"<{EGRESS}>", address(CLIENT, version))
+    with scene.dial(CLIENT, target) as client:
+        assert client.recv(100) == b"503 %d" % errno.ECONNREFUSED, "nobody listens any more"
+    scene.all_end()
+
+
+@VERSIONS
+def test_the_node_itself_is_not_judged(scene: Scene, version: int) -> None:
+    scene.standard()
+    scene.tables(SERVER, ingress=HTTP_IN)
+    with scene.listen(SERVER, version) as server, scene.node.connect(None, SERVER, version) as client:
+        talk(client, server, "", "10.55.0.1" if version == 4 else "fd55::1")
+
+
+def test_udp_goes_past(scene: Scene) -> None:
+    """A rule for http is a rule for TCP: it does not allow a datagram."""
+    scene.standard()
+    scene.tables(CLIENT, egress=HTTP_OUT)
+    scene.events()
+    with netns.entered(scene.node.netns(CLIENT)), socket.socket(type=socket.SOCK_DGRAM) as out:
+        out.sendto(b"x", (address(SERVER, 4), 53))
+    assert [event.reason for event in scene.events() if event.protocol == socket.IPPROTO_UDP] == [Verdict.POLICY_DENIED]

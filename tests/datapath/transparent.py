@@ -60,6 +60,16 @@ async def _copy(source: socket.socket, target: socket.socket) -> None:
     target.shutdown(socket.SHUT_WR)
 
 
+async def _exchange(one: socket.socket, other: socket.socket) -> None:
+    both = [asyncio.create_task(_copy(one, other)), asyncio.create_task(_copy(other, one))]
+    try:
+        await asyncio.gather(*both)
+    finally:  # before the sockets are closed, and their descriptors another connection's
+        for task in both:
+            task.cancel()
+        await asyncio.gather(*both, return_exceptions=True)
+
+
 async def _serve(accepted: socket.socket, port: int, phase: int, server: tuple[str, int] | None) -> None:
     client, dialled = accepted.getpeername()[0], accepted.getsockname()[:2]
     loop = asyncio.get_running_loop()
@@ -67,7 +77,7 @@ async def _serve(accepted: socket.socket, port: int, phase: int, server: tuple[s
         try:
             with await _upstream(accepted.family, client, server or dialled, phase) as up:
                 await loop.sock_sendall(up, f"<{port}>".encode())
-                await asyncio.gather(_copy(accepted, up), _copy(up, accepted))
+                await _exchange(accepted, up)
         except OSError as error:
             with contextlib.suppress(OSError):
                 await loop.sock_sendall(accepted, f"503 {error.errno}".encode())

@@ -14,14 +14,14 @@ import errno
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from weft.built import built
-from weft.datapath import bpf, capacity, codec, features, layouts, netns, rtnetlink
+from weft.datapath import bpf, capacity, codec, features, layouts, netns, rtnetlink, sysctl
 from weft.datapath.errors import DatapathError
 from weft.datapath.libbpf import Object
 from weft.datapath.maps import Map
@@ -155,6 +155,7 @@ class Datapath:
         """
         self._start_expiry()
         self._hook_cgroup(self.paths.cgroup, self._socket_hooks)
+        self._find_listeners()
         with netns.own() as namespace:
             hook = _Hook(self._links / PROXY_LISTEN, bpf.SK_LOOKUP, namespace, os.fstat(namespace).st_ino)
             _put_in_force(hook, self.programs[PROXY_LISTEN])
@@ -172,19 +173,28 @@ class Datapath:
             if folder not in (self._links, self._folder):
                 remove_pins(folder)
 
-    def watch_proxy(self, cgroup: Path, listeners: Iterable[int] = ()) -> int:
-        """Know the listeners of the Envoy in this cgroup: those it opens from now on, and ``listeners`` (numbers) if
-        they listen by now. Returns how many of those were found, IPv4 and IPv6 counted apart. Safe to repeat.
-
-        Needed for as long as this cgroup has an Envoy, before it starts; the link outlives the agent.
-        """
+    def watch_proxy(self, cgroup: Path) -> None:
+        """Know every listener that an Envoy in this cgroup opens, from now on. Before it starts; safe to repeat; the
+        link outlives the agent. Two settings of the namespace are what Envoy's sockets need (``tear_down`` puts them
+        back)."""
+        # Else the kernel finds Envoy's socket for a packet from outside before it is routed, and drops it on its way
+        # to weft_host (ip_forward() takes no packet that has a socket).
+        sysctl.change(self.paths.state_dir, "ipv4/tcp_early_demux", "0")
+        # IP_LOCAL_PORT_RANGE chooses within this range only.
+        first = (sysctl.read("ipv4/ip_local_port_range").split() or ["32768"])[0]
+        sysctl.change(self.paths.state_dir, "ipv4/ip_local_port_range", f"{first}\t{layouts.PROXY_PORT_LAST}")
         self._hook_cgroup(cgroup, {PROXY_OPENED: bpf.CGROUP_SOCK_OPS})
-        wanted, found = sorted(listeners), 0
-        for start in range(0, len(wanted), _FIND_AT_ONCE):
-            part = wanted[start : start + _FIND_AT_ONCE]
+
+    def _find_listeners(self) -> None:
+        """Enter those that listen since before these maps were made."""
+        values = [values for _, values, _ in self.maps["policy"].batches()]
+        wanted = {l7 for part in values for (l7,) in struct.iter_unpack("=6xH", part)}
+        wanted |= {int.from_bytes(value, "little") for _, value in self.maps["routes"].items()}
+        numbers = sorted(wanted - {0})
+        for start in range(0, len(numbers), _FIND_AT_ONCE):
+            part = numbers[start : start + _FIND_AT_ONCE]
             packet = bytes(14) + struct.pack(f"={len(part)}H", *part)
-            found += bpf.prog_test_run(self.programs[PROXY_FIND], packet + bytes(max(0, 64 - len(packet)))).retval
-        return found
+            bpf.prog_test_run(self.programs[PROXY_FIND], packet.ljust(64, b"\0"))
 
     def unwatch_proxy(self) -> None:
         """The cgroup is not Envoy's any more."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -27,7 +26,6 @@ HOST_PEER = "weft_net"
 HOST_MAC, _PEER_MAC = bytes.fromhex("027765667402"), bytes.fromhex("027765667403")
 GATEWAY_V4 = IPv4Address("169.254.1.1")
 """The pods' IPv4 gateway: an address of each host side of a pod's veth."""
-_CHANGED = "sysctl.json"
 DEFAULT_MTU = 1500
 
 
@@ -141,25 +139,11 @@ def _settings(paths: NodePaths) -> None:
         for folder in sorted(Path("/proc/sys/net/ipv6/conf").glob("*")):
             name = f"ipv6/conf/{folder.name}/accept_ra"
             if folder.name not in ("all", HOST_DEVICE, HOST_PEER) and sysctl.read(name) == "1":
-                _change(paths, name, "2")
-        _change(paths, "ipv6/conf/all/forwarding", "1")
-    _change(paths, "ipv4/ip_forward", "1")
+                sysctl.change(paths.state_dir, name, "2")
+        sysctl.change(paths.state_dir, "ipv6/conf/all/forwarding", "1")
+    sysctl.change(paths.state_dir, "ipv4/ip_forward", "1")
     for version in (4, 6):  # without its program weft_host would send packets round in a circle
         sysctl.write(f"ipv{version}/conf/{HOST_PEER}/forwarding", 0)
-
-
-def _change(paths: NodePaths, name: str, value: str) -> None:
-    """Set it, after writing down what it was."""
-    before = sysctl.read(name)
-    if before in ("", value):
-        return
-    file = paths.state_dir / _CHANGED
-    changed = json.loads(file.read_text()) if file.exists() else {}
-    if name not in changed:
-        temporary = file.with_suffix(".new")
-        temporary.write_text(json.dumps(changed | {name: before}))
-        temporary.rename(file)
-    sysctl.write(name, value)
 
 
 def _masquerade(node: NodeConfig) -> None:
@@ -231,11 +215,7 @@ def _remove_maps(paths: NodePaths) -> None:
 
 
 def _restore_settings(paths: NodePaths) -> None:
-    changed = paths.state_dir / _CHANGED
-    if changed.exists():
-        for name, value in reversed(json.loads(changed.read_text()).items()):
-            sysctl.write(name, value)
-        changed.unlink()
+    sysctl.restore(paths.state_dir)
 
 
 def _remove_cgroup(paths: NodePaths) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 _ROOT = Path("/proc/sys/net")
+_CHANGED = "sysctl.json"
 
 
 def read(name: str) -> str:
@@ -20,3 +22,26 @@ def write(name: str, value: str | int) -> None:
     path = _ROOT / name
     if path.exists():
         path.write_text(str(value))
+
+
+def change(state_dir: Path, name: str, value: str) -> None:
+    """Set what is the machine's own, after writing down what it was; ``restore`` puts that back."""
+    before = read(name)
+    if before in ("", value):
+        return
+    file = state_dir / _CHANGED
+    changed = json.loads(file.read_text()) if file.exists() else {}
+    if name not in changed:
+        temporary = file.with_suffix(".new")
+        temporary.write_text(json.dumps(changed | {name: before}))
+        temporary.rename(file)
+    write(name, value)
+
+
+def restore(state_dir: Path) -> None:
+    """What ``change`` changed is as it was before."""
+    changed = state_dir / _CHANGED
+    if changed.exists():
+        for name, value in reversed(json.loads(changed.read_text()).items()):
+            write(name, value)
+        changed.unlink()
