@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_address
+from random import Random
 
+from tests.plan.watch import Watch, single_operations
 from tests.property.worlds import NODE
 from weft.model.desired import BumpRevision, Desired, Step, Write
+from weft.model.http import HttpMatch
 from weft.model.net import TCP, EndpointId
 from weft.model.objects import LocalEndpoint, Namespace, NamespacedName, Workload
 from weft.model.policy import (
@@ -98,6 +101,39 @@ def test_an_added_policy_flips_each_pod_once() -> None:
         if step.map == "endpoints"
     ]
     assert len(tables) - tables.count(0) == 1
+
+
+def with_http(path: str, *, egress: bool = False) -> World:
+    """Pods p2 and p3 may ask each other for ``path``; with ``egress``, it is also all that they may send."""
+    before = world(pod(2, app="web"), pod(3, app="web"))
+    ((spec,),) = before.policies.values()
+    (rule,) = spec.rules
+    ports = (PortMatch(TCP, 80, 80, http=(HttpMatch(path=path),)),)
+    rules = [replace(rule, ports=ports)] + [replace(rule, ports=ports, direction=Direction.EGRESS)] * egress
+    return replace(before, policies={REF: (replace(spec, rules=tuple(rules)),)})
+
+
+def test_edited_http_rules_replace_the_listener_without_a_refusal_in_between() -> None:
+    old, new, steps = change(with_http("/a"), with_http("/b"))
+    watch = Watch(old, map(ip_address, ("10.0.0.2", "10.0.0.3")), ((TCP, 80),))
+    ((before,), (after,)) = old.listeners, new.listeners
+    assert before != after
+    seen = set()
+    for operation in single_operations(steps, Random(1)):
+        watch.apply(*operation)
+        seen |= set(watch.allowed())
+    assert seen == {(0, before), (0, after)}
+    assert bumps(steps) == 1
+
+
+def test_http_rules_edited_at_both_ends_never_meet_the_others_old_ones() -> None:
+    old, _, steps = change(with_http("/a", egress=True), with_http("/b", egress=True))
+    watch = Watch(old, map(ip_address, ("10.0.0.2", "10.0.0.3")), ((TCP, 80),))
+    before, seen = set(watch.allowed()), set()
+    for operation in single_operations(steps, Random(1)):
+        watch.apply(*operation)
+        seen |= set(watch.allowed())
+    assert seen == before | set(watch.allowed()) | {None}
 
 
 def test_a_restart_finds_everything_as_it_is() -> None:

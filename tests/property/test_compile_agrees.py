@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from tests.plan.lookup import Maps
 from tests.property.worlds import PORTS, addresses, histories, worlds
 from weft.model.desired import ACTION_ALLOW, ACTION_DENY, PolicyEntry
+from weft.model.http import HttpMatch, HttpRuleSet
 from weft.model.policy import Direction, Rule
 from weft.model.world import World
 from weft.plan import Compiled, Compiler, compile_world
@@ -37,7 +38,18 @@ def disagreements(world: World, compiled: Compiled) -> list[str]:
 def agrees(entry: PolicyEntry, side: Side, compiled: Compiled) -> bool:
     rule: Rule | None = compiled.rules[entry.rule] if entry.rule else None
     denied = side.rule is not None and not side.allowed
+    if requests_of(entry, compiled) != side.http:
+        return False
     return ((entry.action == ACTION_ALLOW), entry.action == ACTION_DENY, rule) == (side.allowed, denied, side.rule)
+
+
+def requests_of(entry: PolicyEntry, compiled: Compiled) -> tuple[tuple[Rule, HttpMatch], ...] | None:
+    if not entry.l7:
+        return None
+    listener = compiled.desired.listeners[entry.l7]
+    assert isinstance(listener, HttpRuleSet)
+    assert listener.egress == (compiled.rules[entry.rule].direction is Direction.EGRESS)
+    return tuple((compiled.rules[rule], match) for rule, match in listener.permissions)
 
 
 @given(worlds())
@@ -57,3 +69,5 @@ def test_compiling_step_by_step_gives_what_compiling_at_once_gives(sequence: lis
         assert stepwise.identities == at_once.identities
         assert stepwise.classes == at_once.classes
         assert stepwise.numbering == at_once.numbering
+        entries = (entry for table in at_once.desired.tables.values() for entry in table.values())
+        assert at_once.desired.listeners.keys() == {entry.l7 for entry in entries} - {0}

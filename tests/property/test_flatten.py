@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.plan.watch import Verdict, at_most, common
 from weft.model.desired import ACTION_ALLOW, PolicyEntry
 from weft.model.net import RuleId
 from weft.plan.groups import is_below, meet
@@ -48,15 +49,21 @@ def test_few_entries() -> None:
     assert flatten_ports([], 3) == []
 
 
+_LISTENERS = st.sampled_from((0, 10_000, 10_001))
+
+
 def _groups() -> st.SearchStrategy[Group]:
     actions = (0, 1, 2)
 
-    def group(base: int, claims: list[Claim], protocol: int) -> Group:
+    def group(base: int, claims: list[Claim], protocol: int, listeners: tuple[int, int]) -> Group:
         entries = [PolicyEntry(action, RuleId(n)) for n, action in enumerate((*actions, 1, 0, base))]
+        entries[1], entries[3] = entries[1]._replace(l7=listeners[0]), entries[3]._replace(l7=listeners[1])
         slots = {Slot(protocol, p, 72 + bits): entries[v] for p, bits, v in flatten_ports(claims, 5)}
         return {Slot(0, 0, 64): entries[5], **slots}
 
-    return st.builds(group, st.sampled_from(actions), _CLAIMS, st.sampled_from((6, 17)))
+    return st.builds(
+        group, st.sampled_from(actions), _CLAIMS, st.sampled_from((6, 17)), st.tuples(_LISTENERS, _LISTENERS)
+    )
 
 
 def says(group: Group, protocol: int, port: int) -> PolicyEntry:
@@ -67,15 +74,20 @@ def says(group: Group, protocol: int, port: int) -> PolicyEntry:
     return group[Slot(0, 0, 64)]
 
 
+def allows(group: Group, protocol: int, port: int) -> Verdict:
+    entry = says(group, protocol, port)
+    return (entry.l7, 0) if entry.action == ACTION_ALLOW else None
+
+
 @given(_groups(), _groups())
 @settings(max_examples=300, deadline=None, derandomize=True)
 def test_the_meet_allows_what_both_allow(one: Group, other: Group) -> None:
     both, below = meet(one, other), True
     for protocol in (6, 17, 1):
         for port in _PORTS:
-            mine, theirs = (says(each, protocol, port).action == ACTION_ALLOW for each in (one, other))
-            assert (says(both, protocol, port).action == ACTION_ALLOW) == (mine and theirs)
-            below = below and (theirs or not mine)
+            mine, theirs = (allows(each, protocol, port) for each in (one, other))
+            assert allows(both, protocol, port) == common(mine, theirs)
+            below = below and at_most(mine, theirs)
     assert is_below(one, other) == below
     assert is_below(both, one)
     assert is_below(both, other)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 from hypothesis import strategies as st
 
+from weft.model.http import HttpMatch
 from weft.model.net import ICMP, SCTP, TCP, UDP, EndpointId, IPAddress, Prefix
 from weft.model.objects import LocalEndpoint, NamedPort, Namespace, NamespacedName, NodeConfig, Workload
 from weft.model.policy import (
@@ -74,6 +76,9 @@ _BLOCKS = tuple(
 )
 
 
+_HTTP = (HttpMatch(), HttpMatch(path="/a"), HttpMatch(method="GET"), HttpMatch(path="/b", method="GET|POST"))
+
+
 def pods() -> st.SearchStrategy[tuple[Workload, ...]]:
     labels = st.fixed_dictionaries({"app": st.sampled_from(_APPS)}, optional={"tier": st.sampled_from(_TIERS)})
     one = st.tuples(st.sampled_from(("a", "b")), labels, st.sampled_from(_NAMED), st.booleans())
@@ -133,8 +138,17 @@ def cidr_selectors() -> st.SearchStrategy[CidrSelector]:
 
 def port_matches() -> st.SearchStrategy[PortMatch]:
     numbers = st.sampled_from((0, 53, 79, 80, 81, 443, 8080, 65535))
+    http = st.lists(st.sampled_from(_HTTP), min_size=1, max_size=2, unique=True).map(tuple)
     return (
         st.builds(
+            lambda one, other, name, some: PortMatch(TCP, min(one, other), max(one, other), name, some),
+            st.sampled_from((79, 80, 8080)),
+            st.sampled_from((80, 81, 8080)),
+            st.just(""),
+            http,
+        )
+        | st.builds(lambda some: PortMatch(TCP, 0, 0, "http", some), http)
+        | st.builds(
             lambda protocol, one, other: PortMatch(protocol, min(one, other), max(one, other)),
             st.sampled_from((TCP, UDP, SCTP)),
             numbers,
@@ -193,6 +207,23 @@ def histories(draw: st.DrawFn, length: int = 3) -> list[World]:
     return sequence
 
 
+@st.composite
+def edits(draw: st.DrawFn) -> list[World]:
+    """A world, and the same with other ports and directions in its rules: peers mostly stay, so do their classes."""
+    before = draw(worlds())
+    policies = {}
+    for ref, written in before.policies.items():
+        (spec,) = written
+        rules = []
+        for rule in spec.rules:
+            ports = draw(st.just(rule.ports) | st.none() | st.lists(port_matches(), max_size=2).map(tuple))
+            peers = draw(st.sampled_from((rule.peers, rule.peers, rule.peers, None)))
+            direction = draw(st.sampled_from((rule.direction, rule.direction, *Direction)))
+            rules.append(replace(rule, ports=ports, direction=direction, peers=peers))
+        policies[ref] = (replace(spec, rules=tuple(rules)),)
+    return [before, replace(before, policies=policies)]
+
+
 def addresses(*some: World) -> list[IPAddress]:
     """Everybody worth asking about: pods, the node, the outside."""
     found = {address: None for world in some for pod in world.workloads.values() for address in pod.addresses}
@@ -229,4 +260,5 @@ def _spell(selector: Selector) -> str:
 
 
 def _spell_ports(ports: PortMatch) -> str:
-    return f"{ports.name or f'{ports.first}-{ports.last}'}/{ports.protocol}"
+    http = f" http {' or '.join(map(str, ports.http))}" if ports.http else ""
+    return f"{ports.name or f'{ports.first}-{ports.last}'}/{ports.protocol}{http}"

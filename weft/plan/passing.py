@@ -52,7 +52,9 @@ class Passing:
     ``pods``: those whose tables may change.
 
     ``calm``: no pod changes its tables. Then an address that is no pod of ours may change its class in one step
-    (``direct``), for only one table has a say in each of its flows.
+    (``direct``), for only one table has a say in each of its flows. If pods change their tables in one direction only,
+    each flow has one end that flips: one write takes it from at most the old state to at most the new one, so there is
+    no need for a table between the two.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Passing:
         ways = {way for wide in self.pods for way in ways_of(kernel.endpoints[wide], desired.endpoints[wide])}
         flips = {way for way in ways if way.old != way.new or way.old in self.renamed}
         self.calm = not flips
+        at_once = not self.renamed and self._is_one_ended()
         self.direct = {
             key
             for keys in (moves.blocks.values() if self.calm else ())
@@ -90,7 +93,8 @@ class Passing:
         self._below: dict[tuple[int, int], bool] = {}
         self._numbers = (TableId(n) for n in count(1) if n not in before and n not in after)
         self._made: dict[TableId, Way] = {}
-        self.tables = {way: way.new for way in ways - flips} | {way: self._through(way) for way in sorted(flips)}
+        through = {way: way.new if at_once else self._through(way) for way in sorted(flips)}
+        self.tables = {way: way.new for way in ways - flips} | through
 
     @cached_property
     def _used_old(self) -> set[ClassId]:
@@ -111,6 +115,10 @@ class Passing:
             return False
         both = self._used_old & self._used_new
         return all(old.groups.get(c) == new.groups.get(c) for c in both & (old.groups.keys() | new.groups.keys()))
+
+    def _is_one_ended(self) -> bool:
+        ways = [ways_of(self._kernel.endpoints[wide], self._desired.endpoints[wide]) for wide in self.pods]
+        return not all(any(way.old != way.new for way in direction) for direction in zip(*ways, strict=True))
 
     def _is_dirty(self, pair: Pair) -> bool:
         return pair.old != pair.new and any(
