@@ -11,17 +11,18 @@ from pathlib import Path
 
 from bench import l7_control
 from bench.arms import PORT, Arm
-from bench.l7_arms import H2_PORT, BareEnvoy, PlainHttp, Sidecars
+from bench.l7_arms import H2_PORT, BareEnvoy, PlainHttp, Sidecars, TproxyEnvoy
 from bench.l7_weft import WeftRoute, WeftRule
 from bench.limits import L7_LATENCY, L7_THROUGHPUT, Row
 from bench.tools import median_ratio, on_cpus, percentile, run, tool
 
-NO_MESH, AGAIN, BARE, SIDECARS = "no mesh", "A/A", "bare Envoy", "two sidecars"
+NO_MESH, AGAIN, BARE, TPROXY, SIDECARS = "no mesh", "A/A", "bare Envoy", "TPROXY Envoy", "two sidecars"
 RULE, ROUTE = "weft, http rule", "weft, route"
 ARMS: dict[str, Callable[[str], Arm]] = {
     NO_MESH: PlainHttp,
     AGAIN: PlainHttp,
     BARE: BareEnvoy,
+    TPROXY: TproxyEnvoy,
     SIDECARS: Sidecars,
     RULE: WeftRule,
     ROUTE: WeftRoute,
@@ -68,10 +69,10 @@ def _http2(arm: Arm, pinned: bool, size: int) -> Taken:
 
 
 MEASURES = (
-    Measure("HTTP, 1 connection", _http1(1), 150, 250),
-    Measure("HTTP, 8 connections", _http1(8), 150, 250),
-    Measure("HTTP, 64 connections", _http1(64), 150, 250),
-    Measure("HTTP, connection per request", _http1(1, 1500), 150, 250),
+    Measure("HTTP, 1 connection", _http1(1), 100, 200),
+    Measure("HTTP, 8 connections", _http1(8), 100, 200),
+    Measure("HTTP, 64 connections", _http1(64), 100, 200),
+    Measure("HTTP, connection per request", _http1(1, 1500), 100, 200),
     Measure("HTTP/2, 8 connections, 8 streams", _http2, 2000, 4000),
 )
 

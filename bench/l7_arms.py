@@ -15,11 +15,13 @@ from typing import Any
 from bench import l7_envoy
 from bench.arms import PORT, Arm, Plain
 from bench.tools import ROOT, cpus, tool
-from tests.lab.netns import inside
+from tests.lab.netns import inside, ip
 from tests.lab.waiting import until
 from weft.proxy.process import binary
 
 H2_PORT = 8081
+ROUTER = "10.88.1.1"
+"""The node, as the client sees it (bench/arms.py)."""
 SIDECAR_USER = 1337
 """istio-proxy's."""
 
@@ -55,10 +57,13 @@ class PlainHttp(Plain):
         super().pin_servers(pinned)
         pin_threads((process.pid for process in self._envoys), pinned)
 
-    def close(self) -> None:
+    def end_envoys(self) -> None:
         for process in self._envoys:
             process.kill()
             process.wait()
+
+    def close(self) -> None:
+        self.end_envoys()
         super().close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -82,27 +87,35 @@ class PlainHttp(Plain):
 
 
 class BareEnvoy(PlainHttp):
-    """client ── Envoy in the node ── server: weft's listener for an http rule, and no weft."""
+    """client ── Envoy in the node ── server: weft's listener for an http rule, dialled directly, and no weft."""
 
     def prepare(self) -> None:
+        server, self.address = self.address, ROUTER
+        self.start_envoy(l7_envoy.dialled(self.folder, self.address, server, (PORT, H2_PORT)))
+
+    def start_envoy(self, config: dict[str, Any]) -> None:
         log = inside(self.node, tool("sink"), str(self.folder / "agent.sock"))
         self._background(log, self._processes)
-        server, self.address = self.address, "10.88.1.1"
-        config = l7_envoy.bare(self.folder, self.address, server, (PORT, H2_PORT))
         # A session and a cgroup of its own, like weft's.
+        (self._pods / "envoy").mkdir()
         self.envoy("node", config, self._in_pod("envoy", self.node, ()))
 
-    def _in_pod(self, pod: str, namespace: str, command: Iterable[str]) -> list[str]:
-        (self._pods / pod).mkdir(exist_ok=True)
-        return super()._in_pod(pod, namespace, tuple(command))
-
     def close(self) -> None:
-        for process in self._envoys:
-            process.kill()
-            process.wait()
+        self.end_envoys()
         if (self._pods / "envoy").exists():
             (self._pods / "envoy").rmdir()
         super().close()
+
+
+class TproxyEnvoy(BareEnvoy):
+    """client ── Envoy in the node ── server: the same, transparent; the client dials the server, nftables redirects."""
+
+    def prepare(self) -> None:
+        ruleset = l7_envoy.tproxy("pod1", (PORT, H2_PORT))
+        subprocess.run(inside(self.node, "nft", "-f", "-"), input=ruleset, text=True, check=True)
+        ip("-n", self.node, "rule", "add", "fwmark", str(l7_envoy.MARK), "lookup", "200")
+        ip("-n", self.node, "route", "add", "local", "default", "dev", "lo", "table", "200")
+        self.start_envoy(l7_envoy.transparent(self.folder))
 
 
 class Sidecars(PlainHttp):

@@ -11,7 +11,7 @@ from weft.model.l7 import Phase
 from weft.model.net import RuleId
 from weft.proxy.bootstrap import Paths, bootstrap
 from weft.proxy.clusters import original_destination, socket_address
-from weft.proxy.names import original_cluster
+from weft.proxy.names import LISTEN_V4, original_cluster
 from weft.proxy.process import Limits
 from weft.proxy.resources import listener_resources
 
@@ -20,22 +20,23 @@ TYPE = "type.googleapis.com/envoy.extensions."
 
 RULES = HttpRuleSet(egress=False, permissions=(HttpPermission(RuleId(1), HttpMatch("GET", "/")),))
 """What every arm with a proxy asks of a request."""
+TRANSPARENT = 10000
+MARK = 0x200
+"""Of packets that go to the transparent listener (as weft's MARK_TO_PROXY)."""
 OUTBOUND, INBOUND = 15001, 15006
 """Ports of a sidecar (Istio's)."""
 
 
-def bare(folder: Path, address: str, server: str, ports: tuple[int, ...]) -> Json:
+def dialled(folder: Path, address: str, server: str, ports: tuple[int, ...]) -> Json:
     """The node's Envoy with weft's listener for ``RULES``, dialled directly at ``address``.
 
     Filters, routes, limits and access log are weft's own. What only makes the listener transparent is left out: nobody
-    redirects to it, and its upstream is the server's address, so it pays neither for connection tracking nor for
-    binding the client's address. Its access log goes to ``folder``/agent.sock.
+    redirects to it, and its upstream is the server's address, so it pays neither for redirection nor for keeping the
+    client's address. Its access log goes to ``folder``/agent.sock.
     """
-    config = bootstrap("bench", Paths(folder), Limits().heap_bytes, Limits().connections, port_range=False)
-    del config["dynamic_resources"]
+    config = _bootstrap(folder)
     static = config["static_resources"]
     static["clusters"] = [cluster for cluster in static["clusters"] if cluster["type"] != "ORIGINAL_DST"]
-    static["listeners"] = []
     for port in ports:
         cluster = {**original_destination(Phase.INGRESS, False), "name": f"server/{port}", "type": "STATIC"}
         for name in ("lb_policy", "cleanup_interval", "upstream_bind_config"):
@@ -43,24 +44,51 @@ def bare(folder: Path, address: str, server: str, ports: tuple[int, ...]) -> Jso
         endpoint = {"endpoint": {"address": socket_address(server, port)}}
         cluster["load_assignment"] = {"cluster_name": cluster["name"], "endpoints": [{"lb_endpoints": [endpoint]}]}
         static["clusters"].append(cluster)
-        static["listeners"].append(_dialled(address, port, cluster["name"]))
+        listener = _listener(port, cluster["name"])
+        for name in ("additional_addresses", "transparent", "socket_options"):
+            listener.pop(name, None)
+        redirected = ("original_dst", "original_src")
+        listener["listener_filters"] = [each for each in listener["listener_filters"] if each["name"] not in redirected]
+        static["listeners"].append({**listener, "address": socket_address(address, port)})
     return config
 
 
-def _dialled(address: str, port: int, cluster: str) -> Json:
-    built = listener_resources(port, RULES)
+def transparent(folder: Path) -> Json:
+    """The node's Envoy with weft's listener for ``RULES`` whole, transparent at port TRANSPARENT of weft's address."""
+    config = _bootstrap(folder)
+    config["static_resources"]["listeners"].append(_listener(TRANSPARENT, original_cluster(Phase.INGRESS)))
+    return config
+
+
+def tproxy(device: str, ports: tuple[int, ...]) -> str:
+    """The nftables ruleset of a node that leads what comes from ``device`` to these ports to ``transparent``'s."""
+    to_proxy = f"meta mark set {MARK} accept"
+    return (
+        "table ip bench {\n chain prerouting { type filter hook prerouting priority mangle;\n"
+        f"  meta l4proto tcp socket transparent 1 {to_proxy}\n"
+        f'  iifname "{device}" tcp dport {{ {", ".join(map(str, ports))} }}'
+        f" tproxy to {LISTEN_V4}:{TRANSPARENT} {to_proxy}\n }}\n}}\n"
+    )
+
+
+def _bootstrap(folder: Path) -> Json:
+    """weft's own, but whatever is in it is there from the beginning."""
+    limits = Limits()
+    config = bootstrap("bench", Paths(folder), limits.heap_bytes, limits.connections, port_range=False)
+    del config["dynamic_resources"]
+    config["static_resources"]["listeners"] = []
+    return config
+
+
+def _listener(number: int, cluster: str) -> Json:
+    built = listener_resources(number, RULES)
     (routes,) = built.routes
     routes = json.loads(json.dumps(routes).replace(f'"{original_cluster(Phase.INGRESS)}"', f'"{cluster}"'))
-    listener = {**built.listener, "address": socket_address(address, port)}
-    for name in ("additional_addresses", "transparent", "socket_options"):
-        listener.pop(name, None)
-    redirected = ("original_dst", "original_src")
-    listener["listener_filters"] = [each for each in listener["listener_filters"] if each["name"] not in redirected]
-    for chain in listener["filter_chains"]:
+    for chain in built.listener["filter_chains"]:
         for filter_ in chain["filters"]:
             if filter_["typed_config"].pop("rds", None):
                 filter_["typed_config"]["route_config"] = routes
-    return listener
+    return built.listener
 
 
 def sidecar(folder: Path, inbound: bool) -> Json:
