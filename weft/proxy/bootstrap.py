@@ -66,6 +66,7 @@ def bootstrap(node: str, paths: Paths, heap_bytes: int, connections: int, port_r
                 original_destination(Phase.INGRESS, port_range),
             ]
         },
+        "stats_flush_on_admin": True,
         # A listener has dozens of counters that nobody reads: with 100 listeners they are megabytes.
         "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": [{"prefix": name} for name in STATS]}}},
         "layered_runtime": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterable
@@ -23,6 +24,8 @@ from weft.proxy.proxy import ProxyStatus, Rejection
 from weft.proxy.resources import cluster_resources, endpoint_resources, listener_resources, references
 from weft.proxy.service import GrpcServer
 from weft.proxy.wire import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resource, resource
+
+log = logging.getLogger("weft.proxy")
 
 POLL = 0.005
 SHORT_LIFE = 5.0
@@ -237,10 +240,17 @@ class Worker:
         self._restart = asyncio.ensure_future(self._begin_again())
 
     async def _begin_again(self) -> None:
-        if self._short_lives > 1:
-            await asyncio.sleep(min(FIRST_DELAY * 2 ** (self._short_lives - 2), LONGEST_DELAY))
-        self._restart = None
-        await self._begin()
+        while True:
+            if self._short_lives > 1:
+                await asyncio.sleep(min(FIRST_DELAY * 2 ** (self._short_lives - 2), LONGEST_DELAY))
+            try:
+                await self._begin()
+            except (ProxyError, OSError) as error:
+                self._short_lives += 1
+                log.error("%s; the next attempt follows", error)
+                continue
+            self._restart = None
+            return
 
     def _cancel_idle(self) -> None:
         if self._idle is not None:
