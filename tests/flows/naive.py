@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 Json = dict[str, Any]
 TRANSPORTS = ("TCP", "UDP", "SCTP")
@@ -24,17 +26,21 @@ def one(flow: Json, name: str, value: Any) -> bool:
     if name.startswith("destination_"):
         return at_end(flow, "destination", name[12:], value)
     l4 = flow.get("l4", {})
+    if name.startswith("http_") or name == "trace_id":
+        return in_http(flow, name, value)
     if name == "verdict":
         return bool(flow["verdict"] == value)
     if name == "drop_reason_desc":
         return value in (flow.get("drop_reason_desc"), flow["extensions"]["value"].get("reason"))
     if name == "event_type":
         event = flow["event_type"]
-        if value.get("type") == 1 and flow["verdict"] == "DROPPED":
+        if value.get("type") == 1 and flow["verdict"] == "DROPPED" and flow["Type"] == "L3_L4":
             return not value.get("match_sub_type") or value.get("sub_type", 0) == flow["drop_reason"]
         if value.get("type", 0) not in (0, event["type"]):
             return False
         return not value.get("match_sub_type") or value.get("sub_type", 0) == event.get("sub_type", 0)
+    if name == "protocol" and value.lower() in ("http", "dns", "kafka"):
+        return value.lower() in flow.get("l7", {})
     if name == "protocol":
         names = {"icmp": ["ICMPv4", "ICMPv6"], "icmpv4": ["ICMPv4"], "icmpv6": ["ICMPv6"]}
         return any(known in l4 for known in names.get(value.lower(), [value.upper()]))
@@ -49,6 +55,24 @@ def one(flow: Json, name: str, value: Any) -> bool:
     if name == "uuid":
         return bool(flow["uuid"] == value)
     raise KeyError(name)
+
+
+def in_http(flow: Json, name: str, value: Any) -> bool:
+    if name == "trace_id":
+        return bool(flow.get("trace_context", {}).get("parent", {}).get("trace_id") == value.lower())
+    http = flow.get("l7", {}).get("http")
+    if http is None:
+        return False
+    url, method = http.get("url", ""), http.get("method", "")
+    if name == "http_status_code":
+        return bool(http.get("code")) and re.match(value.rstrip("+"), str(http["code"])) is not None
+    if name == "http_method":
+        return bool(method.lower() == value.lower())
+    if name == "http_url":
+        return bool(url) and re.search(value, url) is not None
+    if name == "http_path":
+        return bool(url) and re.search(value, unquote(urlsplit(url).path)) is not None
+    return {"key": value["key"].lower(), "value": value.get("value", "")} in http.get("headers", [])
 
 
 def at_end(flow: Json, side: str, field: str, value: Any) -> bool:

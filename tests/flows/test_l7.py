@@ -46,6 +46,9 @@ CASES: dict[str, L7Record] = {
     "tls": request(
         **NO_REQUEST, protocol="TCP", verdict=L7Verdict.DROPPED, details="TLS where HTTP is expected", upstream=None
     ),
+    "not-http": request(
+        **NO_REQUEST | {"status": 400}, verdict=L7Verdict.DROPPED, details="not valid HTTP", upstream=None
+    ),
     "grpc": routed(protocol="HTTP/2", method="POST", path="/shop.Cart/Add", grpc_status=5, mismatches=("x-a", "x-b")),
     "ipv6": request(client=address("fd00:244::11"), server=address("fd00:244::12"), path="/public?x=1"),
 }

@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import Any
 
 from weft.flows import spelling
-from weft.flows.httpfilters import HTTP_FIELDS, RecordPredicate
+from weft.flows.httpfilters import HTTP_FIELDS, RecordPredicate, is_http
 from weft.flows.hubble import NodeInfo, uuid_number
 from weft.flows.names import PodName
 from weft.flows.query import EventTypeFilter, FlowFilter, FlowsRequest, WorkloadFilter
@@ -242,7 +242,7 @@ def _by_protocol(values: Iterable[str], node: NodeInfo) -> Predicate:
     def test(view: FlowView) -> bool:
         if view.ip_version != 0 and view.packet.protocol in numbers:
             return True
-        return http and view.l7 is not None and bool(view.l7.method)
+        return http and view.l7 is not None and is_http(view.l7)
 
     return test
 

@@ -45,6 +45,16 @@ def expression(text: str) -> Any:
         raise ValueError(f"{text!r} is no regular expression: {said}") from None
 
 
+def is_http(record: L7Record) -> bool:
+    """Envoy read it as HTTP, even if it was none that could be answered: such a record may lack method and path."""
+    return record.protocol.startswith("HTTP")
+
+
+def url_of(record: L7Record) -> str:
+    """Empty if not even the beginning of the request could be read."""
+    return f"{record.scheme or 'http'}://{record.host}{record.path}" if record.host or record.path else ""
+
+
 def path_of(record: L7Record) -> str:
     """Without query and percent-encoding, as Go's url.Path."""
     path = record.path.partition("?")[0].partition("#")[0]
@@ -54,27 +64,27 @@ def path_of(record: L7Record) -> str:
 def _by_status(values: Iterable[str]) -> RecordPredicate:
     wanted = tuple(status_code(value) for value in values)
     beginnings = tuple(value.removesuffix("+") for value in wanted)
-    return lambda record: record.status != 0 and f"{record.status:03}".startswith(beginnings)
+    return lambda record: is_http(record) and record.status != 0 and f"{record.status:03}".startswith(beginnings)
 
 
 def _by_method(values: Iterable[str]) -> RecordPredicate:
     wanted = frozenset(value.upper() for value in values)
-    return lambda record: bool(record.method) and record.method.upper() in wanted
+    return lambda record: is_http(record) and record.method.upper() in wanted
 
 
 def _by_path(values: Iterable[str]) -> RecordPredicate:
     found = [expression(value).search for value in values]
-    return lambda record: bool(record.method) and any(search(path_of(record)) for search in found)
+    return lambda record: is_http(record) and bool(url_of(record)) and any(search(path_of(record)) for search in found)
 
 
 def _by_url(values: Iterable[str]) -> RecordPredicate:
     found = [expression(value).search for value in values]
-    return lambda record: bool(record.method) and any(search(record.url) for search in found)
+    return lambda record: is_http(record) and bool(url := url_of(record)) and any(search(url) for search in found)
 
 
 def _by_header(values: Iterable[HeaderFilter]) -> RecordPredicate:
     wanted = frozenset((value.key.lower(), value.value) for value in values)
-    return lambda record: not wanted.isdisjoint(record.request_headers)
+    return lambda record: is_http(record) and not wanted.isdisjoint(record.request_headers)
 
 
 def _by_trace(values: Iterable[str]) -> RecordPredicate:

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from weft.flows import spelling
+from weft.flows.httpfilters import is_http, url_of
 from weft.flows.l7view import Deciding, L7View
 from weft.flows.view import End, EventFlag, FlowView
 from weft.model.l7 import L7Record
@@ -144,9 +145,11 @@ def _layer7(view: FlowView) -> Json:
     if not isinstance(view, L7View):
         return {}
     record, http = view.l7, {}
-    if record.method:
+    if is_http(record):
         headers = [{"key": name, "value": value} for name, value in record.request_headers]
-        http = _set(code=record.status, method=record.method, url=record.url, protocol=record.protocol, headers=headers)
+        http = _set(
+            code=record.status, method=record.method, url=url_of(record), protocol=record.protocol, headers=headers
+        )
     return {"type": view.type, **_set(latency_ns=str(record.latency_ns) if record.latency_ns else "", http=http)}
 
 

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from weft.flows import spelling
+from weft.flows.httpfilters import is_http, url_of
 from weft.flows.join import Join
 from weft.flows.names import Names
 from weft.flows.view import ETHERTYPE_IP, ETHERTYPE_IPV6, End, EventFlag, FlowView
@@ -117,12 +118,14 @@ class L7View(FlowView):
     @property
     def _hubble_summary(self) -> str:
         record = self.l7
-        request = f"{record.method} {record.url}"
-        if not record.method:
+        request = " ".join(part for part in (record.method, url_of(record)) if part)
+        if not is_http(record):
             return record.protocol
         if not record.status:
-            return f"{record.protocol} {request}"
-        return f"{record.protocol} {record.status} {record.latency_ns // 1_000_000}ms ({request})"
+            return record.protocol + (f" {request}" if request else "")
+        return f"{record.protocol} {record.status} {record.latency_ns // 1_000_000}ms" + (
+            f" ({request})" if request else ""
+        )
 
     def _remarks(self) -> list[str]:
         record = self.l7
