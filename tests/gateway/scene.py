@@ -106,6 +106,7 @@ metadata: {name: web}
 
 def open_shop(lab: Lab) -> Shop:
     text = "".join(service(name, "shop", name) for name in ("api", "v1", "v2")) + service("far", "web", "far")
+    text += service("pair", "shop", "pair").replace("{app: pair}", "{pair: both}")
     lab.apply(NAMESPACES + text)
     homes = {"api": "shop", "v1": "shop", "v2": "shop", "far": "web"}
     for name, namespace in homes.items():
@@ -113,7 +114,7 @@ def open_shop(lab: Lab) -> Shop:
             name,
             ["python3", "-I", "-S", ECHO, name, "8080", "8081"],
             namespace=namespace,
-            labels={"app": name},
+            labels={"app": name, "pair": "both" if name in ("v1", "v2") else "no"},
             readiness={"tcpSocket": {"port": 8081}, "periodSeconds": 1},
         )
     client = lab.run("client", namespace="shop", labels={"app": "client"})
