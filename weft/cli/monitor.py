@@ -5,8 +5,8 @@ from __future__ import annotations
 from weft.cli.arguments import Options, Parser, no_command
 from weft.cli.observe import show
 
-TYPES = ("drop", "policy-verdict", "trace")
-USAGE = "[--type drop|policy-verdict|trace]"
+TYPES = ("drop", "l7", "policy-verdict", "trace")
+USAGE = "[--type drop|l7|policy-verdict|trace]"
 
 
 def arguments(parser: Parser) -> None:
