@@ -18,6 +18,7 @@ from weft.model.policy import Direction, Rule
 from weft.model.verdicts import VERDICTS, Verdict
 from weft.model.world import World
 from weft.policy.explain import Explanation, explain
+from weft.policy.http import Request
 from weft.policy.parties import Party
 from weft.policy.render import render, to_json
 
@@ -52,6 +53,7 @@ FindFlow = Callable[[str], FlowView | None]
 def answer(world: World, rules: Rules, body: Json, ask_kernel: AskKernel, find_flow: FindFlow) -> Json:
     """``{"text", "json", "disagrees"}`` for a request of the API. Errors: Refusal."""
     resolver = Resolver(world, body.get("namespace") or "default")
+    request = request_of(body["request"], body.get("destination") or "") if body.get("request") else None
     head: list[str] = []
     if body.get("flow"):
         source, targets, head = _of_flow(resolver, body["flow"], find_flow)
@@ -60,7 +62,7 @@ def answer(world: World, rules: Rules, body: Json, ask_kernel: AskKernel, find_f
         sources, targets = resolver.sources(body["source"]), resolver.targets(body["destination"])
     else:
         raise Refusal("name a connection: FROM TO:PORT[/PROTO], or --flow with a flow of `weft observe -o json`")
-    groups = _grouped(resolver, sources, targets)
+    groups = _grouped(resolver, sources, targets, request)
     texts, values, disagrees = list(head), [], False
     for (found, target), others in groups:
         texts += [render(found)] + ([f"the same for {', '.join(others)}"] if others else [])
@@ -76,15 +78,29 @@ def answer(world: World, rules: Rules, body: Json, ask_kernel: AskKernel, find_f
     return {"text": "\n".join(texts), "json": values[0] if len(values) == 1 else values, "disagrees": disagrees}
 
 
+def request_of(written: Json, destination: str) -> Request:
+    """``{"method", "path", "headers": ["Name: value"]}``. Errors: Refusal."""
+    headers: dict[str, str] = {}
+    for text in written.get("headers", ()):
+        name, colon, value = text.partition(":")
+        if not colon or not name.strip():
+            raise Refusal(f'"{text}" is not a header; expected "name: value"')
+        name = name.strip().lower()
+        headers[name] = f"{headers[name]},{value.strip()}" if name in headers else value.strip()
+    host = headers.pop("host", None)
+    dialled = destination.rpartition("/")[0] if destination.rpartition("/")[2].isalpha() else destination
+    return Request(written["method"], written["path"], dialled.removesuffix(":80") if host is None else host, headers)
+
+
 def _grouped(
-    resolver: Resolver, sources: Sequence[Party], targets: Sequence[Target]
+    resolver: Resolver, sources: Sequence[Party], targets: Sequence[Target], request: Request | None
 ) -> list[tuple[tuple[Explanation, Target], list[str]]]:
     """Connections that policy treats alike are told once, with the names of the others."""
     groups: dict[object, tuple[tuple[Explanation, Target], list[str]]] = {}
     for source in sources:
         for target in targets:
             ends = _same_family(resolver, source, target.party)
-            found = explain(resolver.parties.specs, *ends, target.protocol, target.port)
+            found = explain(resolver.parties.specs, *ends, target.protocol, target.port, request)
             alike = (found.decision, target.port, target.protocol)
             if alike in groups:
                 groups[alike][1].append(f"{source.name} -> {target.party.name}")

@@ -12,6 +12,14 @@ from weft.model.verdicts import Verdict
 from weft.policy.explain import Explanation, SideExplanation
 from weft.policy.nearmiss import Failure, NearMiss
 from weft.policy.parties import Party, Place
+from weft.policy.renderhttp import (
+    alternative_json,
+    alternatives_lines,
+    asked_json,
+    http_verdict,
+    request_json,
+    request_lines,
+)
 from weft.policy.spelling import spell_labels, spell_port, spell_rule
 
 _BEFORE_POLICY = {
@@ -31,7 +39,9 @@ def render(explanation: Explanation) -> str:
 def _lines(found: Explanation) -> Iterator[str]:
     decision = found.decision
     yield f"{_party(found.source)} -> {_party(found.destination)} {spell_port(found.protocol, found.port)}"
-    if decision.forwarded:
+    if decision.forwarded and _looks(found):
+        yield "FORWARDED  through Envoy, which lets only the HTTP requests pass that the rules allow"
+    elif decision.forwarded:
         yield "FORWARDED"
     elif decision.refused_by is None:
         yield f"DROPPED  {decision.reason.text}"
@@ -39,11 +49,23 @@ def _lines(found: Explanation) -> Iterator[str]:
     else:
         refusing = found.source if decision.refused_by is Direction.EGRESS else found.destination
         yield f"DROPPED  {decision.reason.text} ({decision.refused_by.name.lower()} of {refusing.name})"
+    if found.asked is not None and decision.forwarded:
+        yield http_verdict(found.asked, _refusing(found), looks=_looks(found))
     if decision.forwarded and not found.sides:
         yield _no_policy(found)
     for side in found.sides:
         yield ""
         yield from _side(side)
+
+
+def _looks(found: Explanation) -> bool:
+    """Whether Envoy sees the requests of the connection."""
+    return any(side.side.http is not None for side in found.sides)
+
+
+def _refusing(found: Explanation) -> str:
+    side = found.refusing
+    return f"{side.direction.name.lower()} of {side.subject.name}" if side else ""
 
 
 def _no_policy(found: Explanation) -> str:
@@ -58,8 +80,14 @@ def _side(side: SideExplanation) -> Iterator[str]:
     name, direction = side.subject.name, side.direction.name.lower()
     if side.rule is not None:
         word = "allowed" if side.side.allowed else "denied"
-        yield f"{direction} of {name}: {word} by {spell_rule(side.rule)}"
+        requests = ", request by request" if side.side.http else ""
+        yield f"{direction} of {name}: {word} by {spell_rule(side.rule)}{requests}"
         yield f"    {_at(side.rule)}"
+        if side.http is not None:
+            yield from request_lines(side.http)
+        elif side.side.http is not None:
+            yield "  HTTP requests that fit one of"
+            yield from alternatives_lines(side.side.http)
     elif side.side.allowed:
         yield f"{direction} of {name}: allowed, no policy isolates it"
     else:
@@ -107,6 +135,9 @@ def to_json(found: Explanation) -> dict[str, Any]:
         "protocol": found.protocol,
         "port": found.port,
         "sides": [_side_json(side) for side in found.sides],
+        "request": asked_json(found.asked, _refusing(found), looks=_looks(found))
+        if found.asked is not None and decision.forwarded
+        else None,
     }
 
 
@@ -117,6 +148,8 @@ def _side_json(side: SideExplanation) -> dict[str, Any]:
         "allowed": side.side.allowed,
         "isolated": side.side.isolated,
         "rule": _rule_json(side.rule) if side.rule is not None else None,
+        "http": [alternative_json(one) for one in side.side.http] if side.side.http is not None else None,
+        "request": request_json(side.http) if side.http is not None else None,
         "isolated_by": [_spec_json(spec) for spec in side.isolating],
         "near_misses": [
             {
