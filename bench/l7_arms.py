@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class PlainHttp(Plain):
         try:
             self._background(self._in_pod("server", self._server, h2_server()), self._processes)
             self.prepare()
-            until(self._serves, f"{name}: both servers answer")
+            until(self._serves, f"{name}: both servers answer, and Envoy refuses what it should")
         except BaseException:
             self.close()
             raise
@@ -83,7 +83,7 @@ class PlainHttp(Plain):
         ended = [process for process in (*self._processes, *self._envoys) if process.poll() is not None]
         if ended:
             raise RuntimeError(f"{ended[0].args!r} ended with {ended[0].returncode}")
-        return http_answers(self)
+        return http_answers(self) and judges(self) == bool(self._envoys)
 
 
 class BareEnvoy(PlainHttp):
@@ -138,6 +138,17 @@ def http_answers(arm: Arm) -> bool:
     return answers(arm.client(tool("ask"), arm.address, str(PORT), "1", "1000", "20")) and answers(
         arm.client("h2load", "-n1", f"http://{arm.address}:{H2_PORT}/")
     )
+
+
+def refused(argv: Sequence[str]) -> bool:
+    """Whether a request (bench/c/ask.c) is answered with 403."""
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    return done.returncode == 1 and "HTTP/1.1 403 " in done.stderr
+
+
+def judges(arm: Arm) -> bool:
+    """Whether somebody refuses what ``l7_envoy.RULES`` do not allow."""
+    return refused(arm.client(tool("ask"), arm.address, str(PORT), "1", "1000", "20", "keep", "/other"))
 
 
 def answers(argv: list[str]) -> bool:

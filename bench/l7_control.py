@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.arms import PORT
-from bench.l7_arms import answers
+from bench.l7_arms import answers, refused
 from bench.limits import Row
 from bench.tools import percentile, tool
 from tests.lab.lab import Lab
@@ -102,7 +102,7 @@ def _apply(further: int) -> list[float]:
         if not answers(ask):
             raise RuntimeError("the server does not answer before there is a rule")
         times = [_timed(lab, "server", "/nothing")]
-        if answers(ask):
+        if not refused(ask):
             raise RuntimeError("apply returned, and the rule is not in force")
         times += [_timed(lab, "other", f"/path-{number}") for number in range(further)]
         return times

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bench.arms import PORT
-from bench.l7_arms import H2_PORT, h2_server, http_answers, pin_threads
+from bench.l7_arms import H2_PORT, h2_server, http_answers, judges, pin_threads
 from bench.weft_arm import Weft
 from tests.lab import traces
 from tests.lab.waiting import until
@@ -72,6 +72,8 @@ class WeftHttp(Weft):
 
     dialled = ""
     """What the client dials instead of the server."""
+    has_rules = False
+    """Whether a policy is about requests."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -80,6 +82,8 @@ class WeftHttp(Weft):
             until(lambda: http_answers(self), f"{name}: both servers answer through Envoy")
             if not self.envoys():
                 raise RuntimeError(f"{name}: no Envoy runs on the node")
+            if judges(self) != self.has_rules:
+                raise RuntimeError(f"{name}: not the requests that should be are refused")
         except BaseException:
             self.close()
             raise
@@ -106,6 +110,7 @@ class WeftRule(WeftHttp):
     """The server's policy allows GET / and nothing else."""
 
     manifests = policy(True)
+    has_rules = True
 
 
 class WeftRoute(WeftHttp):

@@ -1,7 +1,7 @@
-/* ask ADDRESS PORT CONNECTIONS MILLISECONDS MOST [close]
+/* ask ADDRESS PORT CONNECTIONS MILLISECONDS MOST [keep|close [PATH]]
  *
- * HTTP/1.1 client, one thread: each connection sends GET / and, when the whole answer is there, the next one; with
- * "close" each request has a connection of its own, whose making is part of its time. Any answer but 200 with a
+ * HTTP/1.1 client, one thread: each connection sends GET PATH (or /) and, when the whole answer is there, the next one;
+ * with "close" each request has a connection of its own, whose making is part of its time. Any answer but 200 with a
  * Content-Length is an error. Ends when nine tenths of MILLISECONDS have been counted and ten requests, or after MOST
  * requests if that is not 0; the first tenth is not counted. Prints requests/s, and the median and the 99th
  * percentile of a request in nanoseconds. */
@@ -96,12 +96,12 @@ int main(int argc, char **argv)
 
 	server_size = argc > 5 ? parse_address(argv[1], atoi(argv[2]), &server) : 0;
 	if (!server_size || connections < 1 || duration < 1) {
-		fprintf(stderr, "usage: ask ADDRESS PORT CONNECTIONS MILLISECONDS MOST [close]\n");
+		fprintf(stderr, "usage: ask ADDRESS PORT CONNECTIONS MILLISECONDS MOST [keep|close [PATH]]\n");
 		return 2;
 	}
 	closing = argc > 6 && !strcmp(argv[6], "close");
-	snprintf(request, sizeof(request), "GET / HTTP/1.1\r\nHost: %s:%s\r\n%s\r\n", argv[1], argv[2],
-		 closing ? "Connection: close\r\n" : "");
+	snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: %s:%s\r\n%s\r\n", argc > 7 ? argv[7] : "/",
+		 argv[1], argv[2], closing ? "Connection: close\r\n" : "");
 	samples = calloc(SAMPLES, sizeof(*samples));
 	poller = epoll_create1(0);
 	began = now_ns();
