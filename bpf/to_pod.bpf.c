@@ -22,11 +22,22 @@ INLINE int to_pod_ends(struct trip *t)
 	return VERDICT_FORWARDED;
 }
 
+/* The node's stack resets in Envoy's name, without a mark, what comes for a socket that Envoy no longer has. */
+INLINE int is_reset_for_proxy(const struct __sk_buff *skb, const struct trip *t)
+{
+	struct flow *flow;
+
+	if (t->decision.reason || skb->ingress_ifindex || !(t->packet.tcp_flags & TCP_RST))
+		return 0;
+	flow = bpf_map_lookup_elem(&flows, &t->key);
+	return flow && flow->proxy >> (t->side & 1) & 1;
+}
+
 /* t->decision.reason holds what parsing said. */
 SUBPROGRAM int to_pod_slow(struct __sk_buff *skb, struct trip *t)
 {
 	trip_start_slowly(t);
-	t->from_proxy = is_from_proxy(skb);
+	t->from_proxy = is_from_proxy(skb) || is_reset_for_proxy(skb, t);
 	t->phase = t->from_proxy ? phase_of_mark(skb->mark) : PHASE_NONE;
 	if (!t->decision.reason)
 		t->decision.reason = to_pod_ends(t);

@@ -88,9 +88,11 @@ SUBPROGRAM int policy_lookup(const struct policy_side *side, struct policy_answe
 		return VERDICT_ENDPOINT_NOT_READY;
 	answer->rule = entry->rule;
 	if (entry->action == POLICY_ALLOW) {
-		answer->l7 = entry->l7;
 		/* Envoy sees TCP only; what it cannot see is not what the rule allows. */
-		return entry->l7 && side->protocol != IPPROTO_TCP ? VERDICT_POLICY_DENIED : VERDICT_FORWARDED;
+		if (entry->l7 && side->protocol != IPPROTO_TCP)
+			return VERDICT_POLICY_DENIED;
+		answer->l7 = entry->l7;
+		return VERDICT_FORWARDED;
 	}
 	return entry->action == POLICY_DENY ? VERDICT_POLICY_DENY : VERDICT_POLICY_DENIED;
 }

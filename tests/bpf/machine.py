@@ -33,6 +33,7 @@ class Outcome(NamedTuple):
     goes: str
     """``pod``, ``stack`` or ``nowhere``."""
     packet: bytes
+    mark: int
 
 
 @dataclass(frozen=True)
@@ -116,14 +117,20 @@ class Machine:
         self.maps["folds"].update_batch([(struct.pack("=I", slot), bytes(16)) for slot in self._fold_slots])
         self.reader.read()
 
+    def proxy_listens(self, port: int, socket_: socket.socket) -> None:
+        """A listening socket takes the place of Envoy's."""
+        key = layouts.ProxyKey(socket_.family, port)
+        self.maps["proxy_sockets"].update(key.pack(), struct.pack("=Q", socket_.fileno()))
+
     # ---- packets --------------------------------------------------------------------------------------------------
 
     def from_pod(self, pod: Pod, packet: bytes) -> Outcome:
         return self._run("from_pod", packet, pod.ifindex, pod.ifindex)
 
-    def to_pod(self, packet: bytes, *, received: bool = False) -> Outcome:
+    def to_pod(self, packet: bytes, *, received: bool = False, mark: int = 0) -> Outcome:
         """``received``: forwarded from outside, rather than made by the node itself."""
-        return self._run("to_pod", packet, self.host_device, self.pods[min(self.pods)].ifindex if received else 0)
+        device = self.pods[min(self.pods)].ifindex if received else 0
+        return self._run("to_pod", packet, self.host_device, device, mark)
 
     def flood(self, pod: Pod, packets: Iterable[bytes]) -> None:
         """Many packets from a pod, without a look at what becomes of each."""
@@ -131,15 +138,18 @@ class Machine:
         for packet in packets:
             bpf.prog_test_run(self.programs["from_pod"], packet, context)
 
-    def _run(self, program: str, packet: bytes, ifindex: int, ingress_ifindex: int) -> Outcome:
+    def _run(self, program: str, packet: bytes, ifindex: int, ingress_ifindex: int, mark: int = 0) -> Outcome:
         context = bytearray(192)  # struct __sk_buff
+        struct.pack_into("=I", context, 8, mark)
         struct.pack_into("=II", context, 36, ingress_ifindex, ifindex)
         before = self.counted()
         result = bpf.prog_test_run(self.programs[program], packet, bytes(context))
         after = self.counted()
         verdicts = [code for code in after if after[code] != before.get(code, 0)]
         assert len(verdicts) == 1 and after[verdicts[0]] == before.get(verdicts[0], 0) + 1, "counted exactly once"
-        return Outcome(Verdict(verdicts[0]), GOES[result.retval], result.data)
+        return Outcome(
+            Verdict(verdicts[0]), GOES[result.retval], result.data, *struct.unpack_from("=I", result.context, 8)
+        )
 
     # ---- what came of it ------------------------------------------------------------------------------------------
 

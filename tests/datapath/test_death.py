@@ -58,8 +58,8 @@ def guarded(running: Node) -> Node:
     return running
 
 
-# 1 and 2 (only with tcx) probe for it, the next one starts the expiry; one for each of 8 socket hooks; then weft_host
-# and three pods, with one change each, or two (clsact: qdisc and filter).
+# 1 and 2 (only with tcx) probe for it, the next one starts the expiry; one for each of 8 socket hooks and
+# proxy_listen; then weft_host and three pods, with one change each, or two (clsact: qdisc and filter).
 @pytest.mark.parametrize(("tcx", "moments"), [(None, (3, 8, 12, 14)), (False, (5, 12, 15))], ids=["tcx", "clsact"])
 def test_death_while_an_agent_starts(guarded: Node, tcx: bool | None, moments: tuple[int, ...]) -> None:
     def start() -> None:

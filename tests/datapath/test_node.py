@@ -59,6 +59,30 @@ def test_everything_goes_again(paths: NodePaths) -> None:
     node.tear_down(paths)
 
 
+def test_the_ways_to_envoy_go_too(running: Node) -> None:
+    ip("link set lo up")
+    before, tables = picture(), ("ip rule", "ip -6 rule", "ip route show table 200", "ip -6 route show table 201")
+    settings = [sysctl.read(name) for name in ("ipv4/tcp_early_demux", "ipv4/ip_local_port_range")]
+
+    def ways() -> list[str]:
+        return [subprocess.run(each.split(), capture_output=True, text=True, check=False).stdout for each in tables]
+
+    closed = ways()
+    for _ in range(2):
+        running.datapath.watch_proxy(running.paths.cgroup)
+        node.open_proxy_ways()
+    opened = ways()
+    assert all(one != other for one, other in zip(closed, opened, strict=True))
+    assert "fwmark 0x200/0xf00 lookup 200" in opened[0] and "table inet weft_proxy" in str(picture()["rules"])
+    for _ in range(2):
+        node.close_proxy_ways()
+    assert ways() == closed and picture() == before
+    node.open_proxy_ways()
+    node.tear_down(running.paths)
+    assert ways() == closed
+    assert [sysctl.read(name) for name in ("ipv4/tcp_early_demux", "ipv4/ip_local_port_range")] == settings
+
+
 def test_repeating_and_repairing_come_to_the_same(running: Node) -> None:
     whole = picture()
     up(running.paths, running.datapath)
