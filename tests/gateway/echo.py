@@ -31,7 +31,7 @@ class Handler(BaseHTTPRequestHandler):
             status = int(order["status"]) if TIMES[key] <= int(order.get("times", 10**9)) else 200
         time.sleep(float(order.get("sleep", 0)))
         said = {"server": NAME, "path": self.path, "method": self.command, "port": self.server.server_port}  # type: ignore[attr-defined]
-        said |= {"headers": {name.lower(): value for name, value in self.headers.items()}}
+        said |= {"headers": {name.lower(): ",".join(self.headers.get_all(name) or ()) for name in self.headers}}
         said |= {"seen": list(SEEN)} if path == "/seen" else {}
         SEEN.append(self.path)
         body = json.dumps(said).encode()

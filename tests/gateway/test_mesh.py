@@ -163,7 +163,7 @@ def test_request_and_response_headers(shop: Shop) -> None:
     for one in shop.all_by("v1", "/request", headers={"X-Set": "old", "X-Add": "old", "X-Gone": "old"}):
         got = one.echo["headers"]
         assert (got["x-set"], "x-gone" in got) == ("s", False)
-        assert got["x-add"].replace(" ", "") in ("old,a", "a")
+        assert got["x-add"] == "old,a"
     for one in shop.ask("/response"):
         assert (one.status, one.headers["x-set"], one.headers["x-add"], one.server) == (200, "s", "a", "")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from weft.model.route import MatchKind, RouteMatch, RouteRule, RouteTable, ValueMatch
+from weft.model.routespec import GRPC_ROUTE
 from weft.proxy import names
 from weft.proxy.actions import cors, forward, redirect, sessions
 from weft.proxy.headers import header_change
@@ -30,7 +31,7 @@ def _route(rule: RouteRule, table: RouteTable, family: int) -> Json:
     if rule.redirect is not None:
         route["redirect"] = redirect(rule.redirect, rule.match.path, table.cluster.port)
     elif not any(choice.weight and choice.cluster for choice in rule.backends):
-        route["direct_response"] = {"status": 500}
+        route["direct_response"] = {"status": 503 if rule.route.kind == GRPC_ROUTE else 500}
     else:
         route["route"] = forward(rule, family)
     route |= header_change(rule.request_headers, rule.response_headers)
