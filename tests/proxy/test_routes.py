@@ -231,7 +231,15 @@ def test_mirrors(routed: Scene) -> None:
     assert abs(len(three.seen) - 50) < 4 * (200 * 0.25 * 0.75) ** 0.5
     hosts = {value for seen in two.seen for name, value in seen["headers"] if name.lower() == "host"}
     assert hosts == {"me"}
-    print("mirrored from", {seen["client"] for seen in two.seen})
+    assert {seen["client"] for seen in two.seen + three.seen} == {CLIENT}
+    assert {61_000 <= seen["client_port"] <= 65_535 for seen in two.seen} == {True}
+    names = {name.lower() for seen in two.seen for name, _ in seen["headers"]}
+    assert names == {"host", "accept-encoding"}
+    two.seen.clear()
+    body = routed.ask(number, "/x", "POST", {"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "https"})
+    until(lambda: two.seen, "the request is mirrored")
+    ours = dict(body.echo["headers"]).items()
+    assert {(name.lower(), value) for name, value in two.seen[0]["headers"]} == {(n.lower(), v) for n, v in ours}
 
 
 def test_retries(routed: Scene) -> None:

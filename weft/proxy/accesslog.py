@@ -97,7 +97,8 @@ def http_record(entry: HTTPAccessLogEntry) -> L7Record | None:
     grpc = response.response_trailers.get("grpc-status") or response.response_headers.get("grpc-status")
     upstream, upstream_port = _address(common.upstream_remote_address)
     server, server_port = _address(common.downstream_local_address)
-    client, client_port = _address(common.downstream_remote_address)
+    # Of the connection; the other field believes x-forwarded-for.
+    client, client_port = _address(common.downstream_direct_remote_address)
     verdict, details = _judge(common, response.response_code_details, status, rule, grpc is not None)
     known_method = request.request_method != 0
     return L7Record(
@@ -140,7 +141,8 @@ def tcp_record(entry: TCPAccessLogEntry) -> L7Record | None:
     number, phase, kind = origin
     upstream, upstream_port = _address(common.upstream_remote_address)
     server, server_port = _address(common.downstream_local_address)
-    client, client_port = _address(common.downstream_remote_address)
+    # Of the connection; the other field believes x-forwarded-for.
+    client, client_port = _address(common.downstream_direct_remote_address)
     if kind == "tls":
         verdict, details = L7Verdict.DROPPED, "TLS where HTTP is expected"
     else:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from weft.model.route import Cors, MatchKind, Mirror, Persistence, Redirect, Retry, RouteRule, ValueMatch
+from weft.model.route import Cors, MatchKind, Persistence, Redirect, Retry, RouteRule, ValueMatch
+from weft.model.routespec import GRPC_ROUTE
 from weft.proxy import names
 from weft.proxy.headers import header_change
+from weft.proxy.mirror import mirror_policy
 from weft.proxy.rules import full_match
 
 Json = dict[str, Any]
@@ -21,11 +23,11 @@ REDIRECTS = {
     308: "PERMANENT_REDIRECT",
 }
 WELL_KNOWN_PORTS = {"http": 80, "https": 443}
-MILLION = 1_000_000
 
 
 def forward(rule: RouteRule, family: int) -> Json:
-    """The RouteAction. The share of an invalid backend goes to a cluster that does not exist, which answers 500."""
+    """The RouteAction. The share of an invalid backend goes to a cluster that does not exist, which answers 500; to a
+    gRPC client 503, which it reads as UNAVAILABLE (GRPCRouteRule.backendRefs)."""
     action: Json = _clusters(rule, family)
     action["timeout"] = _timeout(rule)
     if rule.retry is not None:
@@ -35,7 +37,9 @@ def forward(rule: RouteRule, family: int) -> Json:
             action["host_rewrite_literal"] = rule.rewrite.host
         action |= _new_path(rule.rewrite.full_path, rule.rewrite.prefix, rule.match.path)
     if rule.mirrors:
-        action["request_mirror_policies"] = [_mirror(mirror, family) for mirror in rule.mirrors]
+        action["request_mirror_policies"] = [
+            mirror_policy(mirror, family, rule.route.kind == "GRPCRoute") for mirror in rule.mirrors
+        ]
     return action
 
 
@@ -48,7 +52,8 @@ def _clusters(rule: RouteRule, family: int) -> Json:
         changes = header_change(choice.request_headers, choice.response_headers)
         choices.append({"name": name, "weight": choice.weight, **changes})
     weighted = {"weighted_clusters": {"clusters": choices}}
-    return {**weighted, "cluster_not_found_response_code": "INTERNAL_SERVER_ERROR"}
+    error = "SERVICE_UNAVAILABLE" if rule.route.kind == GRPC_ROUTE else "INTERNAL_SERVER_ERROR"
+    return {**weighted, "cluster_not_found_response_code": error}
 
 
 def _timeout(rule: RouteRule) -> str:
@@ -69,15 +74,6 @@ def _retries(retry: Retry, backend_timeout_ms: int | None) -> Json:
     if backend_timeout_ms:
         policy["per_try_timeout"] = duration(backend_timeout_ms)
     return policy
-
-
-def _mirror(mirror: Mirror, family: int) -> Json:
-    share = round(MILLION * mirror.numerator / mirror.denominator)
-    return {
-        "cluster": names.cluster_name(mirror.cluster, family),
-        "runtime_fraction": {"default_value": {"numerator": share, "denominator": "MILLION"}},
-        "disable_shadow_host_suffix_append": True,
-    }
 
 
 def redirect(redirect_: Redirect, path: ValueMatch, port: int) -> Json:

@@ -9,6 +9,8 @@ from typing import Any
 from weft.model.l7 import Phase
 from weft.proxy import names
 from weft.proxy.clusters import nowhere, original_destination
+from weft.proxy.listeners import extension
+from weft.proxy.mirror import mirror_clusters, mirror_listener
 
 Json = dict[str, Any]
 
@@ -64,8 +66,13 @@ def bootstrap(node: str, paths: Paths, heap_bytes: int, connections: int, port_r
                 nowhere(),
                 original_destination(Phase.EGRESS, port_range),
                 original_destination(Phase.INGRESS, port_range),
-            ]
+                *mirror_clusters(),
+            ],
+            "listeners": [mirror_listener()],
         },
+        "bootstrap_extensions": [
+            extension("envoy.bootstrap.internal_listener", "extensions.bootstrap.internal_listener.v3.InternalListener")
+        ],
         "stats_flush_on_admin": True,
         # A listener has dozens of counters that nobody reads: with 100 listeners they are megabytes.
         "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": [{"prefix": name} for name in STATS]}}},

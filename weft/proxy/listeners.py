@@ -50,7 +50,7 @@ def listener(number: int, content: Listener, log_headers: Sequence[str] = ()) ->
             chains.append(_chain(number, phase, "tls", _forward(names.NOWHERE), family))
         else:
             chains.append(_chain(number, phase, "tcp", _forward(names.cluster_name(content.cluster, family)), family))
-    inspect = [_extension("tls_inspector", "extensions.filters.listener.tls_inspector.v3.TlsInspector")] if http else []
+    inspect = [extension("tls_inspector", "extensions.filters.listener.tls_inspector.v3.TlsInspector")] if http else []
     return {
         "name": names.listener_name(number),
         "address": socket_address(str(names.LISTEN_V4), number),
@@ -66,8 +66,8 @@ def listener(number: int, content: Listener, log_headers: Sequence[str] = ()) ->
             }
         ],
         "listener_filters": [
-            _extension("original_dst", "extensions.filters.listener.original_dst.v3.OriginalDst"),
-            _extension(
+            extension("original_dst", "extensions.filters.listener.original_dst.v3.OriginalDst"),
+            extension(
                 "original_src",
                 "extensions.filters.listener.original_src.v3.OriginalSrc",
                 mark=names.MARK_DONE[phase],
@@ -97,7 +97,7 @@ def _chain(number: int, phase: Phase, kind: str, filter_: Json, family: int = 0)
         "name": name,
         "filter_chain_match": match,
         "filters": [
-            _extension(
+            extension(
                 "set_filter_state",
                 "extensions.filters.network.set_filter_state.v3.Config",
                 on_new_connection=[origin],
@@ -108,7 +108,7 @@ def _chain(number: int, phase: Phase, kind: str, filter_: Json, family: int = 0)
 
 
 def _forward(cluster: str) -> Json:
-    return _extension(
+    return extension(
         "tcp_proxy",
         "extensions.filters.network.tcp_proxy.v3.TcpProxy",
         stat_prefix="tcp",
@@ -121,7 +121,7 @@ def _forward(cluster: str) -> Json:
 def _manager(number: int, family: int, log_headers: Sequence[str]) -> Json:
     """The HTTP connection manager: a proxy that applications do not see; paths that cannot be read in two ways."""
     logged = [*TRACE_HEADERS, *(name for name in map(str.lower, log_headers) if name not in SECRET_HEADERS)]
-    return _extension(
+    return extension(
         "http_connection_manager",
         "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix="http",
@@ -150,7 +150,7 @@ def _manager(number: int, family: int, log_headers: Sequence[str]) -> Json:
         skip_xff_append=True,
         # Nobody is internal: clients cannot steer Envoy by x-envoy-* headers, and it adds none.
         internal_address_config={"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
-        early_header_mutation_extensions=[_keep_forwarded_proto()],
+        early_header_mutation_extensions=[keep_forwarded_proto()],
         generate_request_id=False,
         preserve_external_request_id=True,
         access_log=[
@@ -167,34 +167,39 @@ def _manager(number: int, family: int, log_headers: Sequence[str]) -> Json:
 
 
 def _http_filters(routes: bool) -> list[Json]:
-    filters = [_restore_forwarded_proto()]
+    filters = [restore_forwarded_proto()]
     if routes:
         filters += [
-            _extension("envoy.filters.http.cors", "extensions.filters.http.cors.v3.Cors"),
-            _extension(
+            extension("envoy.filters.http.cors", "extensions.filters.http.cors.v3.Cors"),
+            extension(
                 "envoy.filters.http.stateful_session",
                 "extensions.filters.http.stateful_session.v3.StatefulSession",
             ),
         ]
-    router = _extension(
+    router = extension(
         "envoy.filters.http.router", "extensions.filters.http.router.v3.Router", suppress_envoy_headers=True
     )
     return [*filters, router]
 
 
-def _keep_forwarded_proto() -> Json:
+def keep_forwarded_proto() -> Json:
     """Envoy adds x-forwarded-proto where there is none. What the client wrote is kept aside before that..."""
-    return _extension(
+    return extension(
         "keep-forwarded-proto",
         "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
         mutations=[{"remove": KEPT_PROTO}, _copy("x-forwarded-proto", KEPT_PROTO)],
     )
 
 
-def _restore_forwarded_proto() -> Json:
+def restore_forwarded_proto() -> Json:
     """... and is all that the server gets."""
-    mutations = [{"remove": "x-forwarded-proto"}, _copy(KEPT_PROTO, "x-forwarded-proto"), {"remove": KEPT_PROTO}]
-    return _extension(
+    return restore(KEPT_PROTO, "x-forwarded-proto")
+
+
+def restore(kept: str, header: str) -> Json:
+    """A filter that gives a header the value of another one, or takes it away with it."""
+    mutations = [{"remove": header}, _copy(kept, header), {"remove": kept}]
+    return extension(
         "envoy.filters.http.header_mutation",
         "extensions.filters.http.header_mutation.v3.HeaderMutation",
         mutations={"request_mutations": mutations},
@@ -207,7 +212,7 @@ def _copy(source: str, target: str) -> Json:
 
 
 def _access_log(name: str, kind: str, **fields: Any) -> Json:
-    return _extension(
+    return extension(
         name,
         f"extensions.access_loggers.grpc.v3.{kind}",
         common_config={
@@ -222,5 +227,5 @@ def _access_log(name: str, kind: str, **fields: Any) -> Json:
     )
 
 
-def _extension(name: str, type_: str, **fields: Any) -> Json:
+def extension(name: str, type_: str, **fields: Any) -> Json:
     return {"name": name, "typed_config": {"@type": TYPE + type_, **fields}}

@@ -74,6 +74,10 @@ class Worker:
         await self._server.end()
 
     async def adopt(self, handle: int) -> None:
+        """Watches this Envoy. Another handle on the one that is watched already is closed."""
+        if self._handle is not None:
+            os.close(handle)
+            return
         loop = asyncio.get_running_loop()
         self._handle, self._started = handle, loop.time()
         loop.add_reader(handle, self._ended)
