@@ -9,11 +9,22 @@ from pathlib import Path
 import pytest
 
 from tests.policy.shop import WORLD, read, world_with
-from weft.model.desired import ACTION_ALLOW, ACTION_NONE, FLAG_OTHER, BumpRevision, Desired, PolicyEntry, PolicyKey
+from weft.model.desired import (
+    ACTION_ALLOW,
+    ACTION_NONE,
+    FLAG_OTHER,
+    BumpRevision,
+    Desired,
+    Listener,
+    PolicyEntry,
+    PolicyKey,
+)
+from weft.model.http import HttpRuleSet
 from weft.model.net import PROTOCOL_NAMES, ClassId, EndpointId, Prefix, TableId, from_wide
 from weft.model.objects import LocalEndpoint
 from weft.model.policy import LabelSelector, PeerPortSelector
 from weft.plan import Compiled, Compiler, transition
+from weft.policy.http import spell_match
 from weft.policy.spelling import spell_selector
 from weft.policy.tables import CLASS_BITS, PROTOCOL_BITS, TABLE_BITS
 
@@ -46,10 +57,20 @@ class Names:
         self.meaning = dict(sorted(meanings.items(), key=lambda item: item[1]))
         self._classes = {number: f"class {place}" for place, number in enumerate(self.meaning)}
         tables: dict[TableId, str] = {TableId(0): "open"}
-        for entry in compiled.desired.endpoints.values():
+        for entry in sorted(compiled.desired.endpoints.values(), key=lambda entry: entry.id):
             for table in (entry.ingress_table, entry.egress_table):
                 tables.setdefault(table, f"table {len(tables)}")
         self._tables = tables
+        contents = {number: self.permissions(each) for number, each in compiled.desired.listeners.items()}
+        ordered = sorted(contents, key=contents.__getitem__)
+        self._listeners = {number: f"listener {place}" for place, number in enumerate(ordered)}
+
+    def permissions(self, listener: Listener) -> list[str]:
+        """A rule set as people read it."""
+        assert isinstance(listener, HttpRuleSet)
+        rules = self.compiled.rules
+        wanted = [f"{spell_match(one)} ({rules[rule].origin.at(one.field_path)})" for rule, one in listener.permissions]
+        return ["egress" if listener.egress else "ingress", *wanted]
 
     def class_(self, number: ClassId) -> str:
         return self._classes.get(number, "a class of before")
@@ -62,7 +83,11 @@ class Names:
             return "as class 0"
         rule = self.compiled.rules.get(entry.rule)
         action = {ACTION_NONE: "none", ACTION_ALLOW: "allow"}.get(entry.action, "deny")
-        return f"{action} by {rule.origin.at(rule.path)}" if rule else action
+        listener = f", {self.listener(entry.l7)}" if entry.l7 else ""
+        return f"{action} by {rule.origin.at(rule.path)}{listener}" if rule else action
+
+    def listener(self, number: int) -> str:
+        return self._listeners.get(number, "a listener of before")
 
     def key(self, key: PolicyKey) -> str:
         text = self.table(key.table)
@@ -91,6 +116,12 @@ def describe(compiled: Compiled, names: Names) -> Iterator[str]:
     yield "policy"
     rows = [(names.key(key), names.verdict(entry)) for table in desired.tables.values() for key, entry in table.items()]
     yield from (f"  {key}: {verdict}" for key, verdict in sorted(rows))
+    if desired.listeners:
+        yield "listeners"
+    for name, each in sorted((names.listener(number), each) for number, each in desired.listeners.items()):
+        way, *wanted = names.permissions(each)
+        yield f"  {name}, {way}"
+        yield from (f"    {one}" for one in wanted)
 
 
 def spell_steps(old: Desired, new: Desired, names: Names) -> Iterator[str]:

@@ -13,6 +13,8 @@ from weft.model.policy import Direction, PolicySpec, Rule
 from weft.model.verdicts import Verdict
 from weft.policy.decide import Decision, decide
 from weft.policy.explain import explain
+from weft.policy.http import Request
+from weft.policy.http import spell_match as spell_http
 from weft.policy.lint import lint, lint_document
 from weft.policy.parties import Parties
 from weft.policy.render import render
@@ -40,20 +42,28 @@ def test_policies_mean_what_was_written_down(case: Path, golden: Callable[[Path,
 
 @pytest.mark.parametrize("case", ASKED, ids=lambda case: case.name)
 def test_explanations(case: Path, golden: Callable[[Path, str], None]) -> None:
-    """questions.txt: a line ``source destination port protocol`` each."""
+    """questions.txt: a line ``source destination port protocol [method path [name: value]]`` each."""
     parties = with_policies(read((case / "input.yaml").read_text(), "input.yaml"))
     texts = []
     for line in (case / "questions.txt").read_text().splitlines():
-        source, destination, port, protocol = line.split()
+        source, destination, port, protocol, *asked = line.split(" ", 6)
         found = explain(
             parties.specs,
             party(parties, source),
             party(parties, destination),
             PROTOCOL_NUMBERS[protocol],
             int(port),
+            request_of(asked, f"api:{port}"),
         )
         texts += [f"$ {line}", render(found), ""]
     golden(case / "explained.txt", "\n".join(texts))
+
+
+def request_of(asked: list[str], host: str) -> Request | None:
+    if not asked:
+        return None
+    name, _, value = (asked[2] if len(asked) > 2 else "").partition(": ")
+    return Request(asked[0], asked[1], host, {name: value} if name else {})
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -87,6 +97,8 @@ def describe_rule(rule: Rule) -> Iterator[str]:
         yield "    any protocol and port"
     for match, path in zip(rule.ports or (), rule.port_paths, strict=True):
         yield f"    {spell_match(match)}  {rule.origin.at(path)}"
+        for one in match.http or ():
+            yield f"      {spell_http(one)}  {rule.origin.at(one.field_path)}"
 
 
 def matrices(parties: Parties) -> Iterator[str]:

@@ -8,7 +8,7 @@ from weft.model.http import HeaderMatch, HttpMatch
 from weft.model.origin import FieldPath
 from weft.model.policy import Rule
 from weft.policy.decide import Side
-from weft.policy.http import Misfit, Request, judge, mismatches, misfits
+from weft.policy.http import Misfit, Request, judge, misfits, mismatches
 from weft.policy.httppath import Unacceptable, normalise
 
 Alternative = tuple[Rule, HttpMatch]

@@ -22,6 +22,7 @@ from weft.model.policy import (
 )
 from weft.model.world import World
 from weft.policy.labelsyntax import selector_of
+from weft.policy.linthttp import lint_empty_http, lint_http
 from weft.policy.lintwarning import LintWarning
 from weft.policy.lintworld import lint_world
 from weft.policy.select import WORLD_LABEL
@@ -51,7 +52,7 @@ def lint(specs: Iterable[PolicySpec], world: World) -> list[LintWarning]:
 def lint_document(document: CiliumNetworkPolicy | NetworkPolicy, origin: Origin) -> list[LintWarning]:
     """What a manifest says that leaves no trace in its PolicySpec."""
     if not isinstance(document, NetworkPolicy):
-        return []
+        return list(lint_empty_http(document, origin))
     spec, found = document.spec, []
     for name, rules, kind in (("ingress", spec.ingress, "Ingress"), ("egress", spec.egress, "Egress")):
         if rules and spec.policy_types and kind not in spec.policy_types:
@@ -71,7 +72,9 @@ def _lint_spec(spec: PolicySpec, in_force: tuple[PolicySpec, ...]) -> Iterator[L
         yield from _world_allowed(rule, spec)
         yield from _nobody(rule)
         if rule.action is Action.ALLOW:
+            yield from lint_http(rule)
             yield from _shadowed(rule, spec, in_force)
+            yield from _without_effect(rule, spec, in_force)
 
 
 def _labels_outside_identity(selector: LabelSelector, origin: Origin) -> Iterator[LintWarning]:
@@ -121,6 +124,27 @@ def _shadowed(rule: Rule, spec: PolicySpec, in_force: tuple[PolicySpec, ...]) ->
                 return
 
 
+def _without_effect(rule: Rule, spec: PolicySpec, in_force: tuple[PolicySpec, ...]) -> Iterator[LintWarning]:
+    """Cilium's "Layer 7 Policies": beside a rule that allows the whole port, the http of another has no effect."""
+    if not any(port.http for port in rule.ports or ()):
+        return
+    for other in in_force:
+        if not set(other.subject.requirements) <= set(spec.subject.requirements):
+            continue
+        for allow in other.rules:
+            whole = None if allow.ports is None else tuple(port for port in allow.ports if port.http is None)
+            if allow.action is not Action.ALLOW or allow.direction is not rule.direction or whole == ():
+                continue
+            if _covers(replace(allow, ports=whole), rule):
+                text = (
+                    f"its http has no effect: {spell_rule(allow)} ({allow.origin.at(allow.path)}) allows the whole port"
+                )
+                yield LintWarning(
+                    "http-without-effect", rule.origin, rule.path, text, "remove or narrow the wider rule"
+                )
+                return
+
+
 def _covers(deny: Rule, rule: Rule) -> bool:
     """Whether every peer and port of ``rule`` is one of ``deny``; peers compared as they are written."""
     peers: tuple[Selector, ...] | None = deny.peers
@@ -133,5 +157,5 @@ def _covers(deny: Rule, rule: Rule) -> bool:
 
 def _contains(wide: PortMatch, narrow: PortMatch) -> bool:
     if wide.protocol != narrow.protocol or wide.name or narrow.name:
-        return wide == narrow
+        return (wide.protocol, wide.name, wide.first) == (narrow.protocol, narrow.name, narrow.first)
     return wide.first <= narrow.first and narrow.last <= wide.last
