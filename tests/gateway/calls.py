@@ -33,6 +33,7 @@ class Bytes(CodecBase):
 class Service:
     def __init__(self, name: str) -> None:
         self._name = name
+        self._calls = 0
 
     def __mapping__(self) -> dict[str, Handler]:
         return {path: Handler(self._answer(path), Cardinality.UNARY_UNARY, bytes, bytes) for path in METHODS}
@@ -40,8 +41,9 @@ class Service:
     def _answer(self, path: str) -> Any:
         async def answer(stream: Stream[bytes, bytes]) -> None:
             await stream.recv_message()
+            self._calls += 1
             headers = {str(name): str(value) for name, value in (stream.metadata or {}).items()}
-            said = {"server": self._name, "path": path, "headers": headers}
+            said = {"server": self._name, "path": path, "headers": headers, "calls": self._calls}
             await stream.send_message(json.dumps(said).encode())
 
         return answer

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from tests.gateway.features import shows
 from tests.gateway.scene import IN_A_ROW, Shop
 from tests.gateway.test_mesh import near
+from tests.lab.waiting import until
 from tests.routes.scene import route
 
 CALLS = str(Path(__file__).parent / "calls.py")
@@ -86,6 +88,7 @@ def to(name: str) -> str:
     return f"backendRefs: [{{name: {name}, port: 90}}]"
 
 
+@shows("GRPCRoute")
 def test_service_and_method(calls: Calls) -> None:
     apply(
         calls,
@@ -104,6 +107,7 @@ def test_headers_and_no_match(calls: Calls) -> None:
     calls.all_get("UNIMPLEMENTED")
 
 
+@shows("MeshGRPCRouteWeight")
 def test_weights(calls: Calls) -> None:
     refs = "{name: g1, port: 90, weight: 70}, {name: g2, port: 90, weight: 30}, {name: calls, port: 90, weight: 0}"
     apply(calls, f"backendRefs: [{refs}]")
@@ -112,6 +116,7 @@ def test_weights(calls: Calls) -> None:
     assert near(count["g2"], 0.3, 500), count
 
 
+@shows("MeshGRPCRouteRequestHeaderModifier")
 def test_header_modifiers(calls: Calls) -> None:
     request = "{set: [{name: x-set, value: s}], add: [{name: x-add, value: a}], remove: [x-gone]}"
     apply(
@@ -132,6 +137,7 @@ def test_invalid_backends_are_unavailable(calls: Calls) -> None:
     calls.all_get("UNAVAILABLE")
 
 
+@shows("GRPCRouteNamedRouteRule")
 def test_named_rules(calls: Calls) -> None:
     apply(
         calls,
@@ -142,3 +148,17 @@ def test_named_rules(calls: Calls) -> None:
     calls.all_by("g1", GET)
     rules = calls.shop.lab.get("grpcroute", "calls", "shop")["spec"]["rules"]
     assert [one["name"] for one in rules] == ["put", "rest"]
+
+
+@shows("MeshGRPCRouteRequestMirror")
+def test_mirror(calls: Calls) -> None:
+    """The mirrored call arrives: the other server counts it."""
+    mirror = "{type: RequestMirror, requestMirror: {backendRef: {name: g2, port: 90}}}"
+    apply(
+        calls,
+        f"matches: [{{method: {{method: Put}}}}], filters: [{mirror}], {to('g1')}",
+        to("g2"),
+    )
+    before = calls.all_by("g2", times=1)[0]["calls"]
+    calls.all_by("g1", PUT)
+    until(lambda: calls.all_by("g2", times=1)[0]["calls"] > before + IN_A_ROW, "every call is mirrored")

@@ -7,11 +7,13 @@ from collections import Counter
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+from tests.gateway.features import shows
 from tests.gateway.scene import IN_A_ROW, Shop
 from tests.lab.waiting import until
 from tests.routes.scene import grant, route
 
 
+@shows("HTTPRoute", "MeshTrafficSplit")
 def test_canary_by_header_and_weights(shop: Shop) -> None:
     shop.lab.apply(
         route(
@@ -49,12 +51,14 @@ def locations(shop: Shop, path: str, status: int, headers: dict[str, str] | None
     return found.pop()
 
 
+@shows("Mesh", "MeshBasic")
 def test_a_service_without_routes_is_as_before(shop: Shop) -> None:
     before = shop.lab.status()["envoy"]["sent"]
     shop.all_by("api")
     assert shop.lab.status()["envoy"]["sent"] == before, "no connection goes to Envoy"
 
 
+@shows("HTTPRouteMethodMatching", "MeshHTTPRouteMatching")
 def test_paths_headers_and_methods(shop: Shop) -> None:
     apply(
         shop,
@@ -75,6 +79,7 @@ def test_paths_headers_and_methods(shop: Shop) -> None:
     shop.all_get(404, "/exact/more")
 
 
+@shows("MeshHTTPRouteQueryParamMatching", "HTTPRouteQueryParamMatching")
 def test_query_parameters(shop: Shop) -> None:
     regex = "{name: c, type: RegularExpression, value: '[0-9]+'}"
     apply(
@@ -90,6 +95,7 @@ def test_query_parameters(shop: Shop) -> None:
     shop.all_get(404, "/?c=x")
 
 
+@shows("MeshHTTPRouteWeight")
 def test_weights(shop: Shop) -> None:
     apply(shop, "backendRefs: [{name: v1, port: 80, weight: 90}, {name: v2, port: 80, weight: 10}, "
           "{name: api, port: 80, weight: 0}]")  # fmt: skip
@@ -109,6 +115,7 @@ def test_invalid_backends_get_their_share_of_500(shop: Shop) -> None:
     shop.all_get(500)
 
 
+@shows("HTTPRouteParentRefPort", "MeshPorts")
 def test_ports(shop: Shop) -> None:
     apply(shop, to("v1"), parents="{name: api, port: 80}")
     shop.all_by("v1")
@@ -121,6 +128,7 @@ def test_ports(shop: Shop) -> None:
     shop.all_by("v2", port=81)
 
 
+@shows("MeshClusterIPMatching", "MeshFrontendHostname")
 def test_the_service_is_known_by_its_address_and_not_by_the_host_header(shop: Shop) -> None:
     apply(shop, to("v1"))
     shop.all_by("v1", headers={"Host": "v2"})
@@ -129,18 +137,21 @@ def test_the_service_is_known_by_its_address_and_not_by_the_host_header(shop: Sh
         shop.all_by("v1", host=address)
 
 
+@shows("MeshFrontend")
 def test_a_pods_own_address_is_not_routed(shop: Shop) -> None:
     apply(shop, to("v1"))
     api = shop.lab.pod("api", "shop")
     shop.all_by("api", host=api.v4, port=8080)
 
 
+@shows("MeshHTTPRouteSimpleSameNamespace")
 def test_a_producer_route_is_for_every_namespace(shop: Shop) -> None:
     apply(shop, to("v1"))
     shop.all_by("v1")
     shop.all_by("v1", client=shop.consumer)
 
 
+@shows("MeshConsumerRoute")
 def test_a_consumer_route_is_for_its_namespace_and_wins_there(shop: Shop) -> None:
     header = "filters: [{type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: X-Own, value: 'yes'}]}}]"
     own = f"[{{{header}, backendRefs: [{{name: api, namespace: shop, port: 80}}]}}]"
@@ -152,6 +163,7 @@ def test_a_consumer_route_is_for_its_namespace_and_wins_there(shop: Shop) -> Non
     shop.all_by("v1")
 
 
+@shows("HTTPRouteResponseHeaderModification", "MeshHTTPRouteRequestHeaderModifier")
 def test_request_and_response_headers(shop: Shop) -> None:
     change = "{set: [{name: X-Set, value: s}], add: [{name: X-Add, value: a}], remove: [X-Gone]}"
     apply(
@@ -168,6 +180,11 @@ def test_request_and_response_headers(shop: Shop) -> None:
         assert (one.status, one.headers["x-set"], one.headers["x-add"], one.server) == (200, "s", "a", "")
 
 
+@shows(
+    "MeshHTTPRouteBackendRequestHeaderModification",
+    "HTTPRouteBackendRequestHeaderModification",
+    "MeshHTTPRouteBackendRequestHeaderModifier",
+)
 def test_headers_of_one_backend(shop: Shop) -> None:
     set_ = "{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: X-Set, value: only-v1}]}}"
     apply(shop, f"backendRefs: [{{name: v1, port: 80, filters: [{set_}]}}, {{name: v2, port: 80}}]")
@@ -175,6 +192,21 @@ def test_headers_of_one_backend(shop: Shop) -> None:
     assert seen == {("v1", "only-v1"), ("v2", None)}
 
 
+@shows(
+    "MeshHTTPRouteSchemeRedirect",
+    "MeshHTTPRouteRedirectPort",
+    "MeshHTTPRouteRedirectPath",
+    "HTTPRouteSchemeRedirect",
+    "HTTPRoutePortRedirect",
+    "HTTPRoutePathRedirect",
+    "HTTPRoute303RedirectStatusCode",
+    "HTTPRoute307RedirectStatusCode",
+    "HTTPRoute308RedirectStatusCode",
+    "MeshHTTPRouteRedirectHostAndStatus",
+    "MeshHTTPRoute303Redirect",
+    "MeshHTTPRoute307Redirect",
+    "MeshHTTPRoute308Redirect",
+)
 def test_redirects(shop: Shop) -> None:
     def redirect(path: str, text: str) -> str:
         return f"{at(path)}, filters: [{{type: RequestRedirect, requestRedirect: {{{text}}}}}]"
@@ -201,6 +233,7 @@ def test_redirects(shop: Shop) -> None:
         assert locations(shop, f"/code{code}", code) == f"http://example.org/code{code}"
 
 
+@shows("MeshHTTPRouteRewritePath", "HTTPRouteHostRewrite", "HTTPRoutePathRewrite")
 def test_rewrites(shop: Shop) -> None:
     def rewrite(path: str, text: str) -> str:
         return f"{at(path)}, filters: [{{type: URLRewrite, urlRewrite: {{{text}}}}}], {to('v1')}"
@@ -224,6 +257,7 @@ def test_rewrites(shop: Shop) -> None:
     assert {one.echo["headers"]["host"] for one in shop.all_by("v1", "/host")} == {"one.example.org"}
 
 
+@shows("HTTPRouteRequestMirror", "HTTPRouteRequestMultipleMirrors", "HTTPRouteRequestPercentageMirror")
 def test_mirrors(shop: Shop) -> None:
     def mirror(name: str, share: str = "") -> str:
         return f"{{type: RequestMirror, requestMirror: {{backendRef: {{name: {name}, port: 80}}{share}}}}}"
@@ -247,6 +281,7 @@ def test_mirrors(shop: Shop) -> None:
         until(lambda: near(seen("v2", f"{path}/{mark}"), share, 400), f"mirrored: {share}")  # noqa: B023
 
 
+@shows("HTTPRouteRequestTimeout", "HTTPRouteBackendTimeout")
 def test_timeouts(shop: Shop) -> None:
     apply(
         shop,
@@ -275,6 +310,7 @@ def test_retries(shop: Shop) -> None:
     assert once("/never", 1) == 503
 
 
+@shows("HTTPRouteCORS")
 def test_cors(shop: Shop) -> None:
     policy = "{allowOrigins: ['https://*.a.example'], allowMethods: [PUT], allowHeaders: [X-A], maxAge: 60}"
     apply(shop, f"filters: [{{type: CORS, cors: {policy}}}], {to('v1')}")
@@ -304,6 +340,7 @@ def test_sessions(shop: Shop) -> None:
     assert {one.server for one in shop.ask(times=60)} == {"v1", "v2"}
 
 
+@shows("MeshHTTPRouteNamedRouteRule", "HTTPRouteNamedRouteRule", "MeshHTTPRouteNamedRule")
 def test_named_rules(shop: Shop) -> None:
     apply(shop, f"name: one, {at('/one')}, {to('v1')}", f"name: two, {at('/two')}, {to('v2')}")
     shop.all_by("v1", "/one")
@@ -311,6 +348,7 @@ def test_named_rules(shop: Shop) -> None:
     assert [one["name"] for one in shop.lab.get("httproute", "r", "shop")["spec"]["rules"]] == ["one", "two"]
 
 
+@shows("ReferenceGrant")
 def test_a_backend_in_another_namespace_needs_a_grant(shop: Shop) -> None:
     apply(shop, "backendRefs: [{name: far, namespace: web, port: 80}]")
     shop.all_get(500)
