@@ -118,6 +118,7 @@ class Agent:
         self.commit(build_world(self.config, self.store.objects(), self.pods.local))
         self.datapath.enforce()
         node.bring_up(self.config)
+        self.layer7.device_is_up()
         self.datapath.bump_revision()  # an agent that died between its last write and its bump could not
         sweep(self.datapath)
         self._stack.callback(take_in(self.datapath, self.flows))

@@ -68,9 +68,10 @@ class Layer7:
         )
         self._known: dict[int, Listener] = {}
         self._clusters: Mapping[ClusterRef, tuple[ClusterEndpoint, ...]] = {}
+        self._has_device = False
         self._open = self._proxy.recover()
         if self._open:
-            self._open_ways()
+            self._watch()
 
     @staticmethod
     def end(paths: NodePaths) -> None:
@@ -91,7 +92,8 @@ class Layer7:
         new = {n: listener for n, listener in desired.listeners.items() if self._known.get(n) != listener}
         if not new:
             return
-        self._open_ways()
+        if not self._open:
+            self._watch()
         refused = self._proxy.ensure(new, desired.clusters, START_SECONDS)
         self._known |= {n: listener for n, listener in new.items() if n not in {each.listener for each in refused}}
         if refused:
@@ -131,11 +133,18 @@ class Layer7:
         """In the proxy's thread."""
         self._call_soon(self._envoy_ended)
 
-    def _open_ways(self) -> None:
+    def device_is_up(self) -> None:
+        """weft_host is up: the ways to Envoy lead through it. Once, when the node comes up. Errors: DatapathError."""
+        self._has_device = True
+        if self._open:
+            ways.open_proxy_ways()
+
+    def _watch(self) -> None:
         """Sockets that Envoy opens are entered for the kernel from the first on."""
         self._cgroup.mkdir(parents=True, exist_ok=True)
         self._datapath.watch_proxy(self._cgroup)
-        ways.open_proxy_ways()
+        if self._has_device:
+            ways.open_proxy_ways()
         self._open = True
 
     def _envoy_ended(self) -> None:

@@ -36,7 +36,8 @@ _RULES = (
     (PROXY_RULE_OUT, MARK_PROXY, MARK_PROXY, PROXY_TABLE_OUT),
 )
 _EVERYWHERE = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
-_UNTRACKED = f"meta mark & {MARK_MASK:#x} == {MARK_TO_PROXY:#x} notrack; meta mark & {MARK_PROXY:#x} != 0 notrack"
+_UNTRACKED = f"meta mark & {MARK_TO_PROXY | MARK_PROXY:#x} != 0 notrack"
+"""One comparison, because every packet of the node's stack pays for it."""
 
 
 def open_proxy_ways() -> None:
