@@ -141,20 +141,3 @@ def test_status_shows_problems_by_its_exit_code(lab: Lab) -> None:
         assert section in shown
     until(lambda: lab.status()["memory"]["anonymousBytes"] > 0, "a size")
     assert lab.status()["memory"]["anonymousBytes"] < 44e6
-
-
-def test_dumps_are_readable(lab: Lab) -> None:
-    lab.run("one", labels={"app": "server"})
-    for name, column in (
-        ("policy", "RULE"), ("flows", "STATE"), ("ipcache", "IDENTITY"), ("endpoints", "ENDPOINT"),
-        ("services", "BACKENDS"), ("metrics", "REASON"),
-    ):  # fmt: skip
-        assert column in lab.weft("bpf", name).splitlines()[0].split()
-        assert lab.weft("bpf", name, "-o", "json").startswith("[")
-    assert lab.pods["default", "one"].v4 in lab.weft("bpf", "endpoints")
-
-
-def test_doctor_needs_no_agent() -> None:
-    words = [str(ROOT / "bin" / "weft"), "doctor"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, env={**os.environ, "WEFT_NODE": "nobody"})
-    assert done.returncode == 0 and "tcx" in done.stdout and "MISSING" not in done.stdout

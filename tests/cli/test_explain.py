@@ -74,6 +74,23 @@ def test_ends_have_many_names(shop: Lab, source: str, destination: str, said: st
     assert said in shop.explain(source, destination)["text"]
 
 
+def test_the_deciding_rule_is_quoted(shop: Lab) -> None:
+    """As compilers do: the lines of the manifest as they stood in the file, four at most, with their numbers."""
+    said = shop.explain("friend", "server:8080")["text"]
+    by_server = """\
+    shop.yaml:7
+        7 | - fromEndpoints: [{matchLabels: {app: friend}}]
+        8 |   toPorts: [{ports: [{port: "8080", protocol: TCP}]}]"""
+    assert by_server in said
+    rule = shop.explain("friend", "evil:8080")["json"]["sides"][0]["rule"]
+    assert rule["lines"] == [{"line": 20, "text": "- toEndpoints: [{matchLabels: {app: evil}}]"}] and rule["line"] == 20
+
+
+def test_near_misses_are_quoted(shop: Lab) -> None:
+    said = shop.explain("stranger", "server:8080")["text"]
+    assert "        7 | - fromEndpoints: [{matchLabels: {app: friend}}]\n         expected app=friend" in said
+
+
 @pytest.mark.parametrize(
     ("source", "destination", "said"),
     [

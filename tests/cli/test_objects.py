@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.cli.shop import DEPLOYMENT, POLICY, SERVICE
-from tests.lab import Lab
+from tests.lab import Lab, until
+from tests.lab.waiting import SLOWNESS
 
 
 def test_apply_says_what_it_did(lab: Lab, tmp_path: Path) -> None:
@@ -94,6 +98,40 @@ def test_a_deployment_scales_rolls_and_goes(lab: Lab) -> None:
     lab.weft("wait", "deployment/web", "--for", "delete")
     lab.weft("wait", "--for=delete")
     assert pods() == set()
+
+
+DEAF = ["sh", "-c", "trap 'echo told' TERM; while true; do sleep 0.05; done"]
+"""Ends by SIGKILL only; the grace period that it would have is Kubernetes' 30 seconds."""
+
+
+@pytest.mark.parametrize(
+    ("words", "least", "most"),
+    [(("--grace-period", "2"), 2.0, 10), (("--now",), 1.0, 9), (("--grace-period=0",), 1.0, 9), (("--force",), 0.0, 8)],
+)
+def test_the_grace_period_of_a_deletion(lab: Lab, words: tuple[str, ...], least: float, most: float) -> None:
+    """kubectl's: 0 counts as 1 without --force."""
+    lab.run("deaf", DEAF)
+    began = time.monotonic()
+    assert lab.weft("delete", "pod", "deaf", *words) == 'pod "deaf" deleted\n'
+    assert least <= time.monotonic() - began < most * SLOWNESS
+    assert lab.weft("get", "pods", "-o", "name") == ""
+
+
+def test_a_pod_that_ends_already_is_hurried(lab: Lab) -> None:
+    lab.run("deaf", DEAF)
+    with ThreadPoolExecutor() as beside:
+        waiting = beside.submit(lab.weft, "delete", "pod", "deaf")
+        until(lambda: "told" in lab.weft("logs", "deaf"), "SIGTERM has come")
+        assert "Terminating" in lab.weft("get", "pod", "deaf")
+        began = time.monotonic()
+        lab.weft("delete", "pod/deaf", "--grace-period=0", "--force")
+        waiting.result(10)
+    assert time.monotonic() - began < 10 * SLOWNESS
+    began = time.monotonic()
+    lab.run("deaf", DEAF)  # whose grace period is its own again
+    lab.client.post("/v1/delete", {"kind": "pods", "names": ["deaf"], "namespace": "default", "sources": [],
+        "gracePeriodSeconds": 1})  # fmt: skip
+    assert time.monotonic() - began >= 1
 
 
 def test_waiting_in_vain_says_for_what(lab: Lab) -> None:

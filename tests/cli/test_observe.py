@@ -134,11 +134,44 @@ def test_a_cut_connection_says_so_at_both_ends(lab: Lab, scene: dict[str, Pod]) 
     for flow in cut():
         assert flow["traffic_direction"] == "INGRESS", flow
         why = flow["extensions"]["value"]["why"]
-        assert why == "no ingress rule of the policies that select default/server allows it"
-    assert "Policy changed: open connection cut" in lab.weft("observe", "--verdict", "DROPPED", "--pod", "friend")
+        by = "policy changed by CiliumNetworkPolicy/default/server, revision "
+        assert why.startswith(by), why
+        assert why.endswith(": no ingress rule of the policies that select default/server allows it")
+    shown = lab.weft("observe", "--verdict", "DROPPED", "--pod", "friend")
+    assert "Policy changed: open connection cut; by CiliumNetworkPolicy/default/server, revision " in shown
     for flow in cut():
         said = lab.weft("explain", "--flow", "-", stdin=json.dumps({"flow": flow}) + "\n")
         assert "default/friend" in said.split("->")[0] and "ingress of default/server: refused" in said
+        assert said.startswith(
+            "recorded: DROPPED Policy changed: open connection cut; policy changed by CiliumNetworkP"
+        )
+
+
+def test_of_many_edits_the_one_that_cut_it_is_named(lab: Lab, scene: dict[str, Pod]) -> None:
+    """Not one of others' policies, nor one that came before or after; not one that only moved in its file."""
+    others = POLICY.replace("app: server", "app: stranger").replace("name: server", "name: others")
+    lab.apply(others)
+    held = scene["friend"].hold(scene["server"].v4, 8080)
+    deny = "{fromEndpoints: [{matchLabels: {app: friend}}]}"
+    egress = "  egressDeny:\n  - toEndpoints: [{matchLabels: {app: server}}]\n"
+    cuts = POLICY.split("  ingress:")[0].replace("name: server", "name: cuts") + f"  ingressDeny: [{deny}]\n"
+    lab.apply(
+        "# moved\n" + others.replace("8080", "8081") + "---\n# moved too\n" + POLICY + "---\n" + cuts, "mine.yaml"
+    )
+    revision = lab.status()["policy"]["revision"]
+    assert held.ended(5).outcome == "reset"
+    lab.apply(POLICY.split("  ingress:")[0].replace("server", "nobody") + egress)
+    lab.delete("cnp", "others")
+
+    def cut() -> list[dict[str, Any]]:
+        found = flows(lab, "--verdict", "DROPPED", "--ip", scene["friend"].v4)
+        own = [flow["extensions"]["value"] for flow in found]
+        return [each for each in own if each["reason"] == "POLICY_REVOKED"]
+
+    for each in until(cut, "the cut is recorded"):
+        assert each["changed_by"] == ["CiliumNetworkPolicy/default/cuts"], each
+        assert each["changed_in_revision"] == revision
+        assert "denied by CiliumNetworkPolicy/default/cuts" in each["why"]
 
 
 @pytest.mark.parametrize("output", ["compact", "dict", "json", "jsonpb", "table"])

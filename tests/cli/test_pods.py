@@ -104,6 +104,10 @@ def test_pods_that_end(lab: Lab) -> None:
     until(lambda: status_of(lab, "works") == "Completed", "Completed")
     until(lambda: status_of(lab, "crashes") == "CrashLoopBackOff", "CrashLoopBackOff")
     assert lab.weft("logs", "fails") == "said\n"
+    for name, code in (("fails", 3), ("works", 0), ("crashes", 1)):
+        (state,) = [one["state"] for one in lab.get("pods", name, "default")["status"]["containerStatuses"]]
+        last = state.get("terminated") or lab.get("pods", name, "default")["status"]["containerStatuses"][0]["state"]
+        assert last.get("exitCode", 1) == code, (name, last)
     for name in ("works", "crashes"):
         code, out, error = result(lab, "exec", name, "--", "true")
         assert code and not out and "not running" in error

@@ -17,7 +17,16 @@ metadata: {name: deny-all}
 spec: {podSelector: {}, policyTypes: [Ingress, Egress]}
 """
 DENY_INGRESS = DENY_ALL.replace(", Egress", "")
+ONLY_HOST = """
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: only-host}
+spec:
+  endpointSelector: {}
+  egress: [{toEntities: [host]}]
+"""
 BOTH = ("tcp", "udp")
+OF_THE_NODE = (NODE_V4, NODE_V6, "169.254.1.1", "10.244.0.1", "fd00:244::1")
 
 
 @pytest.fixture
@@ -65,8 +74,13 @@ def test_the_node_reaches_its_pods_whatever_policy_says(lab: Lab, server: Pod, h
 
 def test_pods_reach_the_node(lab: Lab, server: Pod) -> None:
     """Nothing listens there: the node's own refusal (RST, port unreachable) comes back, at each of its addresses."""
-    addresses = (NODE_V4, NODE_V6, "169.254.1.1", "10.244.0.1", "fd00:244::1")
-    assert {a.outcome for a in server.prober().ask(everywhere(*addresses))} == {"refused"}
+    assert {a.outcome for a in server.prober().ask(everywhere(*OF_THE_NODE))} == {"refused"}
+
+
+def test_each_of_the_nodes_addresses_is_the_host_to_policy(lab: Lab, server: Pod) -> None:
+    lab.apply(ONLY_HOST)
+    assert {a.outcome for a in server.prober().ask(everywhere(*OF_THE_NODE))} == {"refused"}
+    assert {a.outcome for a in server.prober().ask(everywhere(OUTSIDE_V4, WORLD_V6[0]))} == {"timeout"}
 
 
 def test_a_pod_reaches_itself(lab: Lab, server: Pod) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 
 from tests.lab import Lab, Question, until
 from tests.lab.inside import python
-from tests.lab.netns import NODE_V4, NODE_V6, ip
+from tests.lab.netns import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, inside, ip
 from tests.services.manifests import apply, cluster_ips, service
 
 SYN_TO = """
@@ -56,7 +57,24 @@ def routed(lab: Lab) -> Iterator[None]:
 
 @pytest.mark.usefixtures("routed")
 def test_the_outside_does_not_reach_services(lab: Lab, web: tuple[str, str]) -> None:
+    """Not by the node's translating them, nor by its sending them on."""
+    before = forwarded(lab)
     for address in web:
         for protocol, port in (("tcp", 80), ("udp", 53)):
             answer = lab.outside_prober().ask([Question(protocol, address, port)])[0]
-            assert answer.outcome in ("unreachable", "timeout")  # the node's ICMP is limited to one a second
+            assert answer.outcome in ("unreachable", "timeout")  # the kernel limits its own ICMP
+        source = OUTSIDE_V6 if ":" in address else OUTSIDE_V4
+        way = ["ip", "route", "get", address, "from", source, "iif", "uplink"]
+        asked = subprocess.run(inside(lab.namespaces.node, *way), capture_output=True, text=True, check=False)
+        assert asked.returncode and "No route to host" in asked.stderr, asked
+    assert forwarded(lab) == before
+
+
+def forwarded(lab: Lab) -> tuple[int, int]:
+    """Packets that the node sent on so far, of IPv4 and of IPv6."""
+    argv = inside(lab.namespaces.node, "cat", "/proc/net/snmp", "/proc/net/snmp6")
+    said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    lines = [line.split() for line in said.splitlines()]
+    names, values = [line for line in lines if line[0] == "Ip:"]
+    v6 = {line[0]: line[1] for line in lines if len(line) == 2}
+    return int(dict(zip(names, values, strict=True))["ForwDatagrams"]), int(v6["Ip6OutForwDatagrams"])

@@ -54,7 +54,7 @@ def test_moved_lines_are_noted_without_a_new_generation(tmp_path: Path) -> None:
     allow = store.get(Key("CiliumNetworkPolicy", "shop", "allow"))
     assert allow.generation == 1
     assert allow.resource.origin.line(("spec", "ingress", 0)) == 9
-    assert allow.resource.excerpt.line(9) == "- fromEndpoints: [{}]"
+    assert allow.resource.excerpt.text(9).strip() == "- fromEndpoints: [{}]"
     assert [change.action for change in seen] == [Action.UNCHANGED]
 
 

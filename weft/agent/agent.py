@@ -114,7 +114,8 @@ class Agent:
         self.engine = Engine(self.datapath, self.layer7, numbers, World(self.config))
         zone_file = ZoneFile(self.paths)
         self._stack.callback(zone_file.close)
-        self.engine.listeners += [Naming(names, self.paths.cgroup), zone_file, RouteStatus(self.store)]
+        naming = Naming(names, self.paths.cgroup, lambda: self.datapath.revision)
+        self.engine.listeners += [naming, zone_file, RouteStatus(self.store)]
         self.commit(build_world(self.config, self.store.objects(), self.pods.local))
         self.datapath.enforce()
         node.bring_up(self.config)

@@ -8,6 +8,7 @@ from typing import Any
 
 from weft.agent import conditions, dumps, explaining, status
 from weft.agent.agent import KERNEL, Agent
+from weft.agent.quoting import quoting
 from weft.api.server import Refusal
 from weft.datapath.errors import CapacityError
 from weft.datapath.query import Question, ask
@@ -20,8 +21,8 @@ from weft.runtime.errors import PodError
 from weft.sources import table, yaml
 from weft.sources.decode import decode, decode_all
 from weft.sources.errors import Forbidden, ManifestErrors, NotFound, Notice, StoreError
-from weft.sources.objects import Change, Document, Key, Resource
-from weft.sources.registry import KINDS, POLICIES, KindInfo, find
+from weft.sources.objects import Change, Document, Key, Resource, Stored
+from weft.sources.registry import KINDS, POD, POLICIES, KindInfo, find
 from weft.sources.store import Applied, Guard
 from weft.sources.world import policy_ref, updated
 
@@ -88,7 +89,11 @@ class Answers:
             raise Refusal(str(error), status=404) from None
         except (Forbidden, StoreError) as error:
             raise Refusal(str(error)) from None
-        await self._agent.waiting.until(lambda: not any(map(store.has, keys)), DELETE_SECONDS)
+        grace = body.get("gracePeriodSeconds", -1)
+        for key in keys if grace >= 0 else ():
+            if key.kind == POD:
+                self._agent.pods.set_grace(key.namespaced, grace)
+        await self._agent.waiting.until(lambda: not any(map(store.has, keys)), max(DELETE_SECONDS, grace + 10))
         return [f'{KINDS[key.kind].resource} "{key.name}"' for key in keys]
 
     # ---- reading --------------------------------------------------------------------------------------------------
@@ -140,7 +145,11 @@ class Answers:
             questions = [Question(to_wide(a), to_wide(b), protocol, port) for a, b, protocol, port in asked]
             return list(map(explaining.Answer.of, ask(self._agent.datapath, questions)))
 
-        return explaining.answer(engine.world, engine.compiled.rules, body, ask_kernel, self._agent.flows.find)
+        def policies() -> list[Stored]:
+            return [stored for kind in POLICIES for stored in self._agent.store.objects(kind)]
+
+        find, quote = self._agent.flows.find, quoting(policies)
+        return explaining.answer(engine.world, engine.compiled.rules, body, ask_kernel, find, quote)
 
     async def bpf(self, name: str) -> Json:
         try:

@@ -20,7 +20,7 @@ from weft.model.world import World
 from weft.policy.explain import Explanation, explain
 from weft.policy.http import Request
 from weft.policy.parties import Party
-from weft.policy.render import render, to_json
+from weft.policy.render import Quote, render, to_json
 
 Json = dict[str, Any]
 Rules = Mapping[RuleId, Rule]
@@ -50,7 +50,7 @@ _NO_FLOW = "--flow: not an IP flow; expected a line of `weft observe -o json`, w
 FindFlow = Callable[[str], FlowView | None]
 
 
-def answer(world: World, rules: Rules, body: Json, ask_kernel: AskKernel, find_flow: FindFlow) -> Json:
+def answer(world: World, rules: Rules, body: Json, ask_kernel: AskKernel, find_flow: FindFlow, quote: Quote) -> Json:
     """``{"text", "json", "disagrees"}`` for a request of the API. Errors: Refusal."""
     resolver = Resolver(world, body.get("namespace") or "default")
     request = request_of(body["request"], body.get("destination") or "") if body.get("request") else None
@@ -65,8 +65,8 @@ def answer(world: World, rules: Rules, body: Json, ask_kernel: AskKernel, find_f
     groups = _grouped(resolver, sources, targets, request)
     texts, values, disagrees = list(head), [], False
     for (found, target), others in groups:
-        texts += [render(found)] + ([f"the same for {', '.join(others)}"] if others else [])
-        value = to_json(found) | {"via": target.via, "same_for": others}
+        texts += [render(found, quote)] + ([f"the same for {', '.join(others)}"] if others else [])
+        value = to_json(found, quote) | {"via": target.via, "same_for": others}
         if target.via:
             texts.insert(len(head), f"{target.via} -> {target.party.name}:{target.port}")
         if body.get("kernel"):

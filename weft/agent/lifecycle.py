@@ -43,6 +43,9 @@ class Pods:
         self._found: dict[NamespacedName, Recovered] = {}
         self._lives: dict[NamespacedName, asyncio.Task[None]] = {}
         self._leaving: dict[NamespacedName, asyncio.Event] = {}
+        self._grace: dict[NamespacedName, float] = {}
+        self._ending: set[NamespacedName] = set()
+        self._hurries: set[asyncio.Task[None]] = set()
         self._check: Check = lambda changes: None
 
     # ---- the agent's own life ----------------------------------------------------------------------------------------
@@ -90,6 +93,16 @@ class Pods:
             elif change.old is None:
                 self._begin(change.new)
 
+    def set_grace(self, key: NamespacedName, seconds: float) -> None:
+        """For a pod that is being deleted: so long from SIGTERM to SIGKILL, instead of its own grace period. One that
+        is ending already can only be given less time."""
+        if key in self._ending:
+            hurry = asyncio.get_running_loop().create_task(self.runtime.stop(key, seconds))
+            self._hurries.add(hurry)
+            hurry.add_done_callback(self._hurries.discard)
+        elif key in self._leaving:
+            self._grace[key] = seconds
+
     # ---- one pod -----------------------------------------------------------------------------------------------------
 
     def _begin(self, stored: Stored) -> None:
@@ -115,6 +128,8 @@ class Pods:
             while not await self._ended(stored):
                 await asyncio.sleep(RETRY_SECONDS)
         finally:
+            self._ending.discard(key)
+            self._grace.pop(key, None)
             if self._leaving.get(key) is leaving:
                 del self._leaving[key], self._lives[key]
 
@@ -161,7 +176,8 @@ class Pods:
         """The services have let it go when it was marked; now its process, its policy, its traces, in this order."""
         key = stored.key.namespaced
         self._readiness.end(key)
-        await self.runtime.stop(key)
+        self._ending.add(key)
+        await self.runtime.stop(key, self._grace.get(key))
         self.local.pop(key, None)
         self._store.set_status({stored.key: _pending(stored, "Terminated", "")})
         await self.runtime.remove(key)

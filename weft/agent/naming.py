@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from weft.flows.names import NameBook, PodName
+from weft.model.labels import LabelSet
 from weft.model.net import IdentityId, Prefix, to_wide
 from weft.model.objects import NamespacedName, Workload
+from weft.model.policy import LabelSelector
 from weft.model.world import World
 from weft.plan import Compiled
 from weft.plan.diff import Changes, changes
 from weft.policy.parties import pod_labels
+from weft.policy.select import selects
 from weft.runtime.folder import sandbox_name
 
 
 class Naming:
     """An engine's listener."""
 
-    def __init__(self, book: NameBook, cgroups: Path) -> None:
-        """``cgroups``: folder of the pods' own."""
-        self._book, self._cgroups = book, cgroups
+    def __init__(self, book: NameBook, cgroups: Path, revision: Callable[[], int]) -> None:
+        """``cgroups``: folder of the pods' own. ``revision``: the policy's, in force now."""
+        self._book, self._cgroups, self._revision = book, cgroups, revision
         self._world: World | None = None
         self._compiled: Compiled | None = None
         self._pods: dict[NamespacedName, PodName] = {}
+        self._noted = -1
 
     def __call__(self, world: World, compiled: Compiled) -> None:
         before, self._world = self._world, world
@@ -43,10 +48,24 @@ class Naming:
                     for port in service.ports
                 }
             )
+        if before is not None and world.policies is not before.policies:
+            self._note_edits(before, world)
         change = changes(before.workloads if before else {}, world.workloads)
         relabelled = changes(before.namespaces if before else {}, world.namespaces)
         if change or relabelled:
             self._name_pods(world, compiled, change, {*relabelled.gone, *relabelled.come})
+
+    def _note_edits(self, before: World, world: World) -> None:
+        """Of this agent's own time only: what an earlier one put in force is nobody's edit. What left the revision as
+        it was has cut nothing."""
+        change, revision = changes(before.policies, world.policies), self._revision()
+        if revision == self._noted:
+            return
+        self._noted = revision
+        for ref in {**change.gone, **change.come}:
+            old, new = before.policies.get(ref, ()), world.policies.get(ref, ())
+            if old != new:  # not only moved in its file
+                self._book.add_edit(revision, ref, _about({spec.subject for spec in (*old, *new)}))
 
     def _name_pods(
         self, world: World, compiled: Compiled, change: Changes[NamespacedName, Workload], relabelled: set[str]
@@ -86,3 +105,9 @@ class Naming:
             return (self._cgroups / sandbox_name(key)).stat().st_ino
         except FileNotFoundError:
             return 0
+
+
+def _about(subjects: Iterable[LabelSelector]) -> Callable[[LabelSet], bool]:
+    """Whether one of them selects."""
+    kept = tuple(subjects)
+    return lambda labels: any(selects(subject, labels) for subject in kept)

@@ -207,6 +207,8 @@ def _extensions(view: FlowView) -> Json:
         ingress_rule=_provenance(view.ingress_rule),
         from_proxy=bool(packet.flags & EventFlag.FROM_PROXY),
         decided_again=bool(packet.flags & EventFlag.AGAIN),
+        changed_by=list(map(str, view.policy_edit.policies)) if view.policy_edit else [],
+        changed_in_revision=view.policy_edit.revision if view.policy_edit else 0,
         folded=packet.folded,
         length=packet.length,
         revision=packet.revision,
@@ -260,11 +262,16 @@ def why(view: FlowView) -> str:
         return view.why or view.l7.details
     if view.reason not in (Verdict.POLICY_DENIED, Verdict.POLICY_DENY, Verdict.POLICY_REVOKED):
         return ""
+    edit = view.policy_edit
+    changed = f"policy changed by {', '.join(map(str, edit.policies))}, revision {edit.revision}: " if edit else ""
+    return changed + _ground(view)
+
+
+def _ground(view: FlowView) -> str:
     ingress = view.direction == "INGRESS"
     rule = view.ingress_rule if ingress else view.egress_rule
     if rule and rule.action is Action.DENY:
         return f"denied by {rule.policy}, {spell(rule.path)} ({rule.origin.at(rule.path)})"
-    refusing = view.destination if ingress != bool(view.is_reply) else view.source
-    pod = refusing.pod
+    pod = view.refusing.pod
     subject = f"{pod.namespace}/{pod.name}" if pod else "the pod"
     return f"no {view.direction.lower()} rule of the policies that select {subject} allows it"

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from weft.model.desired import Listener
 from weft.model.labels import LabelSet
 from weft.model.net import IdentityId, IPAddress, RuleId
 from weft.model.objects import NamespacedName
-from weft.model.policy import Rule
+from weft.model.policy import PolicyRef, Rule
 
 V = TypeVar("V")
 NO_LABELS = LabelSet()
+Selects = Callable[[LabelSet], bool]
 _PodKey = IPAddress | int | tuple[str, int]
 """An address, an endpoint number, ("ifindex", number) or ("cgroup", number)."""
 
@@ -46,6 +47,13 @@ class PodName:
             yield "cgroup", self.cgroup
 
 
+class PolicyEdit(NamedTuple):
+    """Policies that were created, edited or deleted at once."""
+
+    revision: int
+    policies: tuple[PolicyRef, ...]
+
+
 class Names(Protocol):
     """Answers are for the moment ``time_ns`` (CLOCK_BOOTTIME): the pod may be gone when somebody looks."""
 
@@ -70,6 +78,9 @@ class Names(Protocol):
     def rule(self, rule: int) -> Rule | None:
         """The policy rule with this number; its origin and path give file and line."""
 
+    def edit(self, revision: int, labels: LabelSet) -> PolicyEdit | None:
+        """The last change, up to this revision, of policies that select or selected who has these labels."""
+
     def listener(self, listener: int) -> Listener | None:
         """What Envoy's listener with this number enforces."""
 
@@ -86,6 +97,7 @@ class NameBook:
         self._labels: dict[int, LabelSet] = {}
         self._services: dict[tuple[IPAddress, int, int], NamespacedName] = {}
         self._rules: dict[int, Rule] = {}
+        self._edits: deque[tuple[int, PolicyRef, Selects]] = deque(maxlen=512)
         self._listeners: dict[int, Listener] = {}
 
     def change_pods(self, gone: Iterable[PodName], come: Iterable[PodName], time_ns: int) -> None:
@@ -135,6 +147,19 @@ class NameBook:
     def set_rules(self, rules: Mapping[RuleId, Rule]) -> None:
         """All rules in force. Rules of before stay known, since records name them."""
         self._rules = _merge(self._rules, rules, self._keep)
+
+    def add_edit(self, revision: int, policy: PolicyRef, selects: Selects) -> None:
+        """``selects``: whether the policy is about who has these labels, before the edit or after it."""
+        self._edits.append((revision, policy, selects))
+
+    def edit(self, revision: int, labels: LabelSet) -> PolicyEdit | None:
+        found: dict[int, list[PolicyRef]] = {}
+        for number, policy, selects in reversed(self._edits):
+            if found and number not in found:
+                break
+            if number <= revision and selects(labels):
+                found.setdefault(number, []).append(policy)
+        return next((PolicyEdit(number, tuple(sorted(each, key=str))) for number, each in found.items()), None)
 
     def set_listeners(self, listeners: Mapping[int, Listener]) -> None:
         """All of Envoy's listeners (``Desired.listeners``). Those of before stay known, as rules do."""

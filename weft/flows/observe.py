@@ -196,12 +196,15 @@ def _policy_names(flow: Json) -> str:
 
 
 def _summary(flow: Json) -> str:
-    """Hubble's, and behind it what weft adds: why policy refused it if not for want of a rule; how many were alike."""
+    """Hubble's, and behind it what weft adds: why policy refused it if not for want of a rule,
+    whose edit that was, how many were alike."""
     parts = [flow.get("Summary", "")]
     own = _own(flow)
     by_policy = flow.get("event_type", {}).get("type") == spelling.POLICY_VERDICT
     if by_policy and own.get("reason") not in (None, "POLICY_DENIED"):
         parts.append(own["reason_text"])
+    if own.get("changed_by"):
+        parts.append(f"by {', '.join(own['changed_by'])}, revision {own['changed_in_revision']}")
     if own.get("folded"):
         parts.append(f"{own['folded']} more like it")
     text = "; ".join(parts)

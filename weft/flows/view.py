@@ -6,7 +6,7 @@ from enum import IntEnum, IntFlag
 from functools import cache, cached_property
 
 from weft.flows import spelling
-from weft.flows.names import Names, PodName
+from weft.flows.names import Names, PodName, PolicyEdit
 from weft.model.flow import Packet
 from weft.model.l7 import L7Record
 from weft.model.labels import LabelSet
@@ -207,6 +207,20 @@ class FlowView:
     @property
     def ingress_rule(self) -> Rule | None:
         return self._names.rule(self.packet.ingress_rule) if self.packet.ingress_rule else None
+
+    @property
+    def refusing(self) -> End:
+        """Whose policy refused a connection (for a reply too: the connection, not the packet)."""
+        ingress = self.direction == "INGRESS"
+        return self.destination if ingress != bool(self.is_reply) else self.source
+
+    @cached_property
+    def policy_edit(self) -> PolicyEdit | None:
+        """For an open connection that was cut: the change of policy that did it, if that is known."""
+        if self.reason != Verdict.POLICY_REVOKED:
+            return None
+        labels = self.refusing.labels
+        return self._names.edit(self.packet.revision, labels) if labels else None
 
     @property
     def policy_match_type(self) -> int:

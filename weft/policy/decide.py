@@ -87,15 +87,18 @@ def refused_before_policy(source: Party, destination: Party) -> Verdict | None:
     """What the datapath refuses whatever policy says (bpf/include/policy.h); None: policy decides."""
     if source.place is Place.POD and destination.place in _NOT_FROM_PODS:
         return _NOT_FROM_PODS[destination.place]
-    if destination.place is Place.UNASSIGNED:
-        return Verdict.UNKNOWN_TARGET
+    if destination.place in _FROM_NOBODY:
+        return _FROM_NOBODY[destination.place]
     if destination.place is Place.POD and source.place in (Place.SERVICE, Place.UNASSIGNED):
         return Verdict.FORGED_HOST_SOURCE  # a pod's own packets come from its own address
     return None
 
 
+_FROM_NOBODY = {
+    Place.SERVICE: Verdict.IS_A_CLUSTERIP,  # the node itself has no way there either
+    Place.UNASSIGNED: Verdict.UNKNOWN_TARGET,
+}
 _NOT_FROM_PODS = {
-    Place.SERVICE: Verdict.IS_A_CLUSTERIP,
     Place.MULTICAST: Verdict.MULTICAST,
     Place.LOOPBACK: Verdict.INVALID_PACKET,
 }

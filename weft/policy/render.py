@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from weft.model.net import from_wide
-from weft.model.origin import spell
+from weft.model.origin import FieldPath, Origin, spell
 from weft.model.policy import Direction, PolicySpec, Rule
 from weft.model.verdicts import Verdict
 from weft.policy.explain import Explanation, SideExplanation
@@ -31,12 +31,20 @@ _BEFORE_POLICY = {
 }
 
 
-def render(explanation: Explanation) -> str:
-    """Plain text, no trailing newline."""
-    return "\n".join(_lines(explanation))
+Quote = Callable[[Origin, FieldPath], Sequence[tuple[int, str]]]
+"""Lines of a manifest, with their numbers, that write what stands at a field; empty if the text is not known."""
 
 
-def _lines(found: Explanation) -> Iterator[str]:
+def _nothing(origin: Origin, path: FieldPath) -> Sequence[tuple[int, str]]:
+    return ()
+
+
+def render(explanation: Explanation, quote: Quote = _nothing) -> str:
+    """Plain text, no trailing newline. ``quote``: where the manifest's own lines come from."""
+    return "\n".join(_lines(explanation, quote))
+
+
+def _lines(found: Explanation, quote: Quote) -> Iterator[str]:
     decision = found.decision
     yield f"{_party(found.source)} -> {_party(found.destination)} {spell_port(found.protocol, found.port)}"
     if decision.forwarded and _looks(found):
@@ -55,7 +63,7 @@ def _lines(found: Explanation) -> Iterator[str]:
         yield _no_policy(found)
     for side in found.sides:
         yield ""
-        yield from _side(side)
+        yield from _side(side, quote)
 
 
 def _looks(found: Explanation) -> bool:
@@ -76,13 +84,14 @@ def _no_policy(found: Explanation) -> str:
     return "  policy applies to pods only"
 
 
-def _side(side: SideExplanation) -> Iterator[str]:
+def _side(side: SideExplanation, quote: Quote) -> Iterator[str]:
     name, direction = side.subject.name, side.direction.name.lower()
     if side.rule is not None:
         word = "allowed" if side.side.allowed else "denied"
         requests = ", request by request" if side.side.http else ""
         yield f"{direction} of {name}: {word} by {spell_rule(side.rule)}{requests}"
         yield f"    {_at(side.rule)}"
+        yield from _quoted(quote(side.rule.origin, side.rule.path), "    ")
         if side.http is not None:
             yield from request_lines(side.http)
         elif side.side.http is not None:
@@ -94,10 +103,16 @@ def _side(side: SideExplanation) -> Iterator[str]:
         yield f"{direction} of {name}: refused, no rule allows it; isolated by"
         for spec in side.isolating:
             yield f"    {spec.policy}  {spec.origin.at(spec.path)}"
-        yield from _nearest(side.near_misses)
+        yield from _nearest(side.near_misses, quote)
 
 
-def _nearest(misses: tuple[NearMiss, ...]) -> Iterator[str]:
+def _quoted(lines: Sequence[tuple[int, str]], margin: str) -> Iterator[str]:
+    """As compilers show the line that they speak of."""
+    for number, text in lines:
+        yield f"{margin}{number:>5} | {text}".rstrip()
+
+
+def _nearest(misses: tuple[NearMiss, ...], quote: Quote) -> Iterator[str]:
     if not misses:
         yield "  no rule speaks of anything like it"
         return
@@ -109,6 +124,7 @@ def _nearest(misses: tuple[NearMiss, ...]) -> Iterator[str]:
         for failure in miss.failures:
             whose = f" ({failure.whose})" if failure.whose else ""
             yield f"       {failure.where}: {spell(failure.path)}"
+            yield from _quoted(quote(failure.origin, failure.path)[:1], "       ")
             yield f"         expected {failure.expected}, found {failure.actual}{whose}"
 
 
@@ -122,8 +138,8 @@ def _at(rule: Rule) -> str:
     return rule.origin.at(rule.path)
 
 
-def to_json(found: Explanation) -> dict[str, Any]:
-    """Plain data: strings, numbers, lists and dicts only."""
+def to_json(found: Explanation, quote: Quote = _nothing) -> dict[str, Any]:
+    """Plain data: strings, numbers, lists and dicts only. ``quote`` as in ``render``."""
     decision = found.decision
     return {
         "verdict": "FORWARDED" if decision.forwarded else "DROPPED",
@@ -134,20 +150,20 @@ def to_json(found: Explanation) -> dict[str, Any]:
         "destination": _party_json(found.destination),
         "protocol": found.protocol,
         "port": found.port,
-        "sides": [_side_json(side) for side in found.sides],
+        "sides": [_side_json(side, quote) for side in found.sides],
         "request": asked_json(found.asked, _refusing(found), looks=_looks(found))
         if found.asked is not None and decision.forwarded
         else None,
     }
 
 
-def _side_json(side: SideExplanation) -> dict[str, Any]:
+def _side_json(side: SideExplanation, quote: Quote) -> dict[str, Any]:
     return {
         "direction": side.direction.name.lower(),
         "subject": side.subject.name,
         "allowed": side.side.allowed,
         "isolated": side.side.isolated,
-        "rule": _rule_json(side.rule) if side.rule is not None else None,
+        "rule": _rule_json(side.rule) | _lines_json(side.rule, quote) if side.rule is not None else None,
         "http": [alternative_json(one) for one in side.side.http] if side.side.http is not None else None,
         "request": request_json(side.http) if side.http is not None else None,
         "isolated_by": [_spec_json(spec) for spec in side.isolating],
@@ -184,6 +200,11 @@ def _rule_json(rule: Rule) -> dict[str, Any]:
         "file": rule.origin.file,
         "line": rule.origin.line(rule.path),
     }
+
+
+def _lines_json(rule: Rule, quote: Quote) -> dict[str, Any]:
+    lines = [{"line": number, "text": text} for number, text in quote(rule.origin, rule.path)]
+    return {"lines": lines} if lines else {}
 
 
 def _spec_json(spec: PolicySpec) -> dict[str, Any]:

@@ -37,10 +37,10 @@ class Excerpt:
     first_line: int
     lines: tuple[str, ...]
 
-    def line(self, number: int) -> str:
-        """The text of line ``number`` of the file, stripped; empty if it is outside."""
+    def text(self, number: int) -> str:
+        """Line ``number`` of the file; empty if it is outside."""
         index = number - self.first_line
-        return self.lines[index].strip() if 0 <= index < len(self.lines) else ""
+        return self.lines[index] if 0 <= index < len(self.lines) else ""
 
 
 NO_TEXT = Excerpt(1, ())
