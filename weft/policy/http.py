@@ -35,7 +35,10 @@ class Misfit(NamedTuple):
 
 
 def judge(permissions: Iterable[Permission], request: Request) -> Permission | None:
-    """The first that allows the request; None: Envoy answers 403, or 400 if the path is unacceptable."""
+    """The first that allows the request; None: Envoy answers 403, or 400 if the path is unacceptable.
+
+    What is no HTTP to Envoy (over HTTP/1, an unknown method or a missing Host) is answered with 400 before any rule.
+    """
     path = normalise(request.path)
     if isinstance(path, Unacceptable):
         return None
