@@ -23,7 +23,7 @@ from weft.sources.yaml import parse
 GOLDEN = Path(__file__).parent.parent / "golden"
 MANIFESTS = [
     document.data
-    for file in [GOLDEN / "manifests/shop-accepted/input.yaml", *sorted(GOLDEN.glob("policy/*/input.yaml"))]
+    for file in [*sorted(GOLDEN.glob("manifests/*-accepted/input.yaml")), *sorted(GOLDEN.glob("policy/*/input.yaml"))]
     for document in parse(file.read_text(), str(file))
 ]
 WORDS = st.sampled_from(["", "None", "TCP", "http", "a.b", "10.0.0.1", "fd00::1/64", "Always", "x" * 300, "\0", "é\n"])

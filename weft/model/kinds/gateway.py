@@ -21,6 +21,7 @@ HeaderName = Annotated[str, Meta(min_length=1, max_length=256)]
 HeaderValue = Annotated[str, Meta(min_length=1, max_length=4096)]
 MatchType = Literal["Exact", "RegularExpression"]
 Method = Literal["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"]
+AnyMethod = Literal["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "*"]
 Duration = str
 """GEP-2257: ``1h30m``, ``500ms``; at most four parts of at most five digits (checked)."""
 
@@ -132,7 +133,7 @@ class URLRewrite(Strict, frozen=True):
 class CORS(Strict, frozen=True):
     allow_origins: Annotated[tuple[str, ...], Meta(max_length=64)] = ()
     allow_credentials: bool = False
-    allow_methods: Annotated[tuple[Method | Literal["*"], ...], Meta(max_length=9)] = ()
+    allow_methods: Annotated[tuple[AnyMethod, ...], Meta(max_length=9)] = ()
     allow_headers: Annotated[tuple[HeaderName, ...], Meta(max_length=64)] = ()
     expose_headers: Annotated[tuple[HeaderName, ...], Meta(max_length=64)] = ()
     max_age: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 5
