@@ -1,4 +1,5 @@
-"""From 10 to 10,000 pods with the same labels: time to compile, and entries in the policy tables."""
+"""What the size of the cluster costs before the kernel is touched: time to compile, entries in the policy tables, and
+what a change of policy comes to among 10,000 identities."""
 
 from __future__ import annotations
 
@@ -9,11 +10,12 @@ from dataclasses import replace
 
 from bench.limits import POLICY_ENTRIES_PER_POD, Row
 from bench.node import CONFIG
+from weft.model.desired import Write
 from weft.model.net import EndpointId
 from weft.model.objects import LocalEndpoint, Namespace, NamespacedName, Workload
 from weft.model.policy import PolicyRef, PolicySpec
 from weft.model.world import World
-from weft.plan import Compiled, Compiler
+from weft.plan import Compiled, Compiler, transition
 from weft.policy.translate import translate
 from weft.sources.decode import decode
 from weft.sources.yaml import parse
@@ -40,6 +42,14 @@ spec:
   egressDeny:
   - toEndpoints: [{{matchLabels: {{app: app-{app}}}}}]
 """
+EDIT = """
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {{name: edit, namespace: scale}}
+spec:
+  endpointSelector: {{matchLabels: {{app: app-1}}}}
+  ingress: [{{fromEndpoints: [{{matchLabels: {selector}}}]}}]
+"""
 
 
 def measure(quick: bool, say: Callable[[str], None]) -> list[Row]:
@@ -65,7 +75,31 @@ def measure(quick: bool, say: Callable[[str], None]) -> list[Row]:
         Row("weft", f"compile of {many:,} pods and {APPS} policies, from nothing", whole, "ms"),
         Row("weft", f"compile of one pod more, at {FEW}", results[FEW][2], "ms"),
         Row("weft", f"compile of one pod more, at {many:,}", one_more, "ms"),
+        *_edits(many),
     ]
+
+
+def _edits(count: int) -> list[Row]:
+    """A policy whose selector nobody used before: it splits classes, and who changes his class is written anew."""
+    everybody = {}
+    for number in range(count):
+        pod = _pod(number)
+        labels = {**pod.labels, "id": f"id-{number}", "third": str(number % 3)}
+        everybody[pod.key] = replace(pod, labels=labels)
+    world, compiler, rows = replace(_world(0), workloads=everybody), Compiler(), []
+    before = compiler.compile(world)
+    for selector, matched in (("{id: id-17}", 1), ("{third: '0'}", -(-count // 3))):
+        added = dict([_policy(EDIT.format(selector=selector))])
+        began = time.perf_counter()
+        after = compiler.compile(replace(world, policies={**world.policies, **added}))
+        steps = transition(before.desired, after.desired)
+        spent = 1000 * (time.perf_counter() - began)
+        writes = sum(len(step.puts) + len(step.deletes) for step in steps if isinstance(step, Write))
+        what = f"a policy that matches {matched:,} of {count:,} identities"
+        rows.append(Row("weft", f"compile of {what}, and its steps", spent, "ms"))
+        rows.append(Row("weft", f"writes of {what}", float(writes), "entries"))
+        compiler.compile(world)
+    return rows
 
 
 def _entries(compiled: Compiled) -> int:
@@ -80,12 +114,14 @@ def _pod(number: int) -> Workload:
     return Workload(key, labels, "default", node, (V4 + number, V6 + number), ready=True, local=local)
 
 
+def _policy(text: str) -> tuple[PolicyRef, tuple[PolicySpec, ...]]:
+    (document,) = parse(text, "scale.yaml")
+    resource, _ = decode(document)
+    specs = translate(resource.obj, resource.origin, resource.namespace, CONFIG.cluster)
+    return specs[0].policy, specs
+
+
 def _world(count: int) -> World:
-    policies: dict[PolicyRef, tuple[PolicySpec, ...]] = {}
-    for app in range(APPS):
-        for document in parse(POLICY.format(app=app, next=(app + 1) % APPS), "scale.yaml"):
-            resource, _ = decode(document)
-            specs = translate(resource.obj, resource.origin, resource.namespace, CONFIG.cluster)
-            policies[specs[0].policy] = specs
+    policies = dict(_policy(POLICY.format(app=app, next=(app + 1) % APPS)) for app in range(APPS))
     workloads = {pod.key: pod for pod in map(_pod, range(count))}
     return World(CONFIG, {"scale": Namespace("scale")}, workloads, policies=policies)
