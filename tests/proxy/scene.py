@@ -12,6 +12,7 @@ import http.server
 import ipaddress
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -130,6 +131,11 @@ class Client:
 
     def connect(self) -> None:
         self._http.connect()
+
+    @property
+    def over(self) -> bool:
+        """Whether the other side has closed it."""
+        return bool(select.select([self._http.sock], [], [], 0)[0])
 
     @property
     def port(self) -> int:

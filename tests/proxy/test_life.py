@@ -16,7 +16,7 @@ from tests.lab.waiting import until
 from tests.proxy.scene import BACKENDS, SERVER, Client, Scene, again, cgroup_of, cluster, endpoints, rules, scene
 from weft.model.http import HttpMatch
 from weft.model.route import RouteTable
-from weft.proxy.listening import both
+from weft.proxy.listening import listens
 from weft.proxy.process import USER
 
 ONE, TWO, THREE = 10_101, 10_102, 10_103
@@ -45,7 +45,7 @@ def test_refused_configuration_blocks_nobody(own: Scene) -> None:
     assert [answer.listener for answer in answers] == [TWO]
     assert "missing )" in answers[0].message
     assert own.ask(ONE, "/a").status == own.ask(THREE).status == 200
-    until(lambda: not both(TWO), "the refused listener does not listen")
+    until(lambda: not listens(TWO), "the refused listener does not listen")
 
 
 def test_refused_change_leaves_what_was(own: Scene) -> None:
@@ -53,7 +53,7 @@ def test_refused_change_leaves_what_was(own: Scene) -> None:
     assert [r.listener for r in own.ensure({ONE: rules(HttpMatch(path="/("))})] == [ONE]
     assert (own.ask(ONE, "/a").status, own.ask(ONE, "/b").status) == (200, 403)
     own.kill()
-    until(lambda: own.exits and both(ONE), "Envoy is back")
+    until(lambda: own.exits and listens(ONE), "Envoy is back")
     assert (own.ask(ONE, "/a").status, own.ask(ONE, "/b").status) == (200, 403)
 
 
@@ -74,7 +74,7 @@ def test_killed_envoy_comes_back_with_its_listeners(own: Scene) -> None:
         own.exits.clear()
         began = time.perf_counter()
         own.kill()
-        until(lambda: own.exits and both(ONE) and both(TWO), "both listen again")
+        until(lambda: own.exits and listens(ONE) and listens(TWO), "both listen again")
         print(f"back after {time.perf_counter() - began:.3f} s")
         assert own.pid != before
         assert (own.ask(ONE, "/a").status, own.ask(ONE, "/b").status, own.ask(TWO).status) == (200, 403, 200)
@@ -104,9 +104,9 @@ def test_agent_that_closes_leaves_envoy_and_its_connections(own: Scene) -> None:
     assert own.proxy.recover()
     assert own.ensure({ONE: rules(HttpMatch(path="/a"))}) == []
     assert client.ask("/a").status == 200
-    assert both(TWO), "what an earlier agent left stays until the new one says what it keeps"
+    assert listens(TWO), "what an earlier agent left stays until the new one says what it keeps"
     own.proxy.keep_only({ONE})
-    until(lambda: not both(TWO), "the earlier agent's listener is gone")
+    until(lambda: not listens(TWO), "the earlier agent's listener is gone")
     assert own.ensure({THREE: rules(HttpMatch())}) == []
     assert client.ask("/a").status == own.ask(THREE).status == 200
     assert own.pid == pid
@@ -159,8 +159,8 @@ def test_last_listener_goes_and_envoy_goes(own: Scene) -> None:
     own.ensure({ONE: rules(HttpMatch()), TWO: rules(HttpMatch(path="/b"))})
     own.proxy.keep_only({TWO})
     own.proxy.stop_if_idle(0)
-    until(lambda: not both(ONE), "the listener is gone")
-    assert both(TWO)
+    until(lambda: not listens(ONE), "the listener is gone")
+    assert listens(TWO)
     own.proxy.keep_only(())
     own.proxy.stop_if_idle(0)
     until(lambda: own.proxy.status().pid == 0, "Envoy is gone")
@@ -188,6 +188,21 @@ def test_agent_without_listeners_loads_nothing_of_envoys() -> None:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout == "[]\n"
+
+
+def test_node_without_ipv6(own: Scene) -> None:
+    Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1")
+    assert own.ensure({ONE: rules(HttpMatch())}) == []
+    assert own.ask(ONE).status == 200
+
+
+def test_connections_of_a_listener_that_goes_end(own: Scene) -> None:
+    own.ensure({ONE: rules(HttpMatch()), TWO: rules(HttpMatch())})
+    going, staying = Client(ONE), Client(TWO)
+    assert going.ask("/").status == staying.ask("/").status == 200
+    own.proxy.keep_only({TWO})
+    until(lambda: going.over, "the connection ends", 15)
+    assert staying.ask("/").status == 200
 
 
 def test_hundred_rule_sets(own: Scene) -> None:

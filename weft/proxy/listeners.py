@@ -37,8 +37,11 @@ SECRET_HEADERS = frozenset(
 """Never asked of Envoy, whatever the configuration says."""
 
 
-def listener(number: int, content: Listener, log_headers: Sequence[str] = ()) -> Json:
-    """The Listener. ``log_headers``: request headers for the access log; those that carry credentials are left out."""
+def listener(number: int, content: Listener, log_headers: Sequence[str] = (), v6: bool = True) -> Json:
+    """The Listener. ``log_headers``: request headers for the access log; those that carry credentials are left out.
+
+    ``v6``: also on the IPv6 address.
+    """
     phase = names.phase_of(content)
     families = (0,) if isinstance(content, HttpRuleSet) else (4, 6)
     http = isinstance(content, HttpRuleSet) or bool(content.rules)
@@ -54,7 +57,7 @@ def listener(number: int, content: Listener, log_headers: Sequence[str] = ()) ->
     return {
         "name": names.listener_name(number),
         "address": socket_address(str(names.LISTEN_V4), number),
-        "additional_addresses": [{"address": socket_address(str(names.LISTEN_V6), number)}],
+        "additional_addresses": [{"address": socket_address(str(names.LISTEN_V6), number)}] if v6 else [],
         "transparent": True,
         "socket_options": [
             {

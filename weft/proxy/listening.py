@@ -10,6 +10,7 @@ from weft.proxy.names import LISTEN_V4, LISTEN_V6
 _NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY = 4, 20
 _REQUEST_DUMP, _DONE, _ERROR = 0x301, 3, 2
 _LISTEN = 1 << 10
+_IPV6_TRANSPARENT = 75
 _HEADER = struct.Struct("=IHHII")
 _QUERY = struct.Struct("=BBBxI48x")
 _ADDRESS = {socket.AF_INET: LISTEN_V4.packed, socket.AF_INET6: LISTEN_V6.packed}
@@ -42,5 +43,17 @@ def listening(family: socket.AddressFamily) -> set[int]:
                 data = data[(length + 3) & ~3 :]
 
 
-def both(number: int) -> bool:
-    return all(number in listening(family) for family in (socket.AF_INET, socket.AF_INET6))
+def listens(number: int, v6: bool = True) -> bool:
+    """Whether the listener is there for every family."""
+    return number in listening(socket.AF_INET) and (not v6 or number in listening(socket.AF_INET6))
+
+
+def has_v6() -> bool:
+    """Whether anybody can listen on the IPv6 address: not where the kernel or the namespace has no IPv6."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT, 1)
+            probe.bind((str(LISTEN_V6), 0))
+    except OSError:
+        return False
+    return True

@@ -24,8 +24,10 @@ class ListenerResources(NamedTuple):
     """RouteConfigurations that it refers to."""
 
 
-def listener_resources(number: int, content: Listener, log_headers: Sequence[str] = ()) -> ListenerResources:
-    """Errors: ValueError with the reason why Envoy cannot do what the rules say."""
+def listener_resources(
+    number: int, content: Listener, log_headers: Sequence[str] = (), v6: bool = True
+) -> ListenerResources:
+    """``v6``: the node has IPv6. Errors: ValueError with the reason why Envoy cannot do what the rules say."""
     routes: tuple[Json, ...]
     if isinstance(content, HttpRuleSet):
         routes = (rule_set_routes(number, content),)
@@ -33,7 +35,7 @@ def listener_resources(number: int, content: Listener, log_headers: Sequence[str
         routes = tuple(table_routes(number, content, family) for family in FAMILIES)
     else:
         routes = ()
-    return ListenerResources(listener(number, content, log_headers), routes)
+    return ListenerResources(listener(number, content, log_headers, v6), routes)
 
 
 def references(content: Listener) -> set[ClusterRef]:

@@ -18,7 +18,7 @@ from weft.proxy import admin, names
 from weft.proxy.accesslog import AccessLog
 from weft.proxy.ads import Ads, Key
 from weft.proxy.bootstrap import Paths
-from weft.proxy.listening import both
+from weft.proxy.listening import has_v6, listens
 from weft.proxy.process import USER, Process, ProxyError, open_port_range, reap, tell
 from weft.proxy.proxy import ProxyStatus, Rejection
 from weft.proxy.resources import cluster_resources, endpoint_resources, listener_resources, references
@@ -56,7 +56,7 @@ class Worker:
         self._ending: asyncio.Event | None = None
         self._contents: dict[int, Listener] = {}
         self._endpoints: Endpoints = {}
-        self._port_range = open_port_range()
+        self._port_range, self._v6 = open_port_range(), has_v6()
 
     async def open(self) -> None:
         """Listens for Envoy. Errors: OSError."""
@@ -154,7 +154,7 @@ class Worker:
 
     def _translate(self, number: int, content: Listener) -> list[Resource]:
         """In the order in which Envoy can be told."""
-        built = listener_resources(number, content, self._log_headers)
+        built = listener_resources(number, content, self._log_headers, self._v6)
         refs = references(content)
         return [
             *(resource(CLUSTER, json) for json in cluster_resources(refs, self._port_range)),
@@ -207,7 +207,7 @@ class Worker:
 
     async def _listens(self, number: int) -> None:
         """An acknowledged listener opens its sockets in Envoy's own time."""
-        while not both(number):
+        while not listens(number, self._v6):
             await asyncio.sleep(POLL)
 
     def _take_back(self, items: Iterable[Resource], before: dict[Key, Resource | None]) -> None:
