@@ -151,7 +151,10 @@ say(calls)
         flows = lab.observe(source_pod=["default/client"], verdict=["DROPPED"])
         return {flow["IP"]["destination"] for flow in flows if flow["drop_reason_desc"] == "SERVICE_BACKEND_NOT_FOUND"}
 
-    until(lambda: refused() >= {*cluster_ips(lab, "web")}, "the refusals are in the log")
+    try:
+        until(lambda: refused() >= {*cluster_ips(lab, "web")}, "the refusals are in the log")
+    except AssertionError as error:  # whose they are taken for, if they are there
+        raise AssertionError(f"{refused()}; of all pods: {lab.observe(20, verdict=['DROPPED'])}") from error
 
 
 def test_endpoint_slices_lead_outside(lab: Lab) -> None:
