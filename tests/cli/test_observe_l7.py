@@ -30,7 +30,7 @@ ASK = f"""
 import http.client
 for method in ("GET", "POST"):
     connection = http.client.HTTPConnection("%s", 8080, timeout=10)
-    headers = {{"Authorization": "s3cret", "traceparent": "00-{TRACE_ID}-b7ad6b7169203331-01"}}
+    headers = {{"Authorization": "s3cret", "X-Team": "blue", "X-Other": "mum", "traceparent": "00-{TRACE_ID}-b7ad6b7169203331-01"}}
     connection.request(method, "/public", headers=headers)
     print(method, connection.getresponse().status)
 """
@@ -62,7 +62,9 @@ def test_requests_are_seen_with_what_became_of_them(lab: Lab) -> None:
     assert [each["l7"]["http"]["code"] for each in (passed, refused)] == [404, 403]
     assert passed["ingress_allowed_by"][0]["name"] == "api" and int(passed["l7"]["latency_ns"]) > 0
     assert refused["extensions"]["value"]["why"].startswith("no http rule allows it: CiliumNetworkPolicy/default/api")
-    assert "s3cret" not in observe(lab, "-o", "json")
+    said = observe(lab, "-o", "json")
+    assert "blue" in said and "s3cret" not in said and "mum" not in said
+    assert len(flows(lab, "--http-header", "x-team:blue")) == 2 and not flows(lab, "--http-header", "x-team:red")
     assert [each["l7"]["http"]["method"] for each in flows(lab, "--http-status", "403")] == ["POST"]
     assert len(flows(lab, "--trace-id", TRACE_ID, "--http-path", "^/public$")) == 2
     assert f"http-response DROPPED (HTTP/1.1 403 0ms (POST http://{api.v4}:8080/public); no http rule" in observe(lab)

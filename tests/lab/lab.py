@@ -28,6 +28,10 @@ POLICY_KINDS = ("cnp", "ccnp", "netpol")
 OUTSIDE_PORTS = ("tcp:80", "tcp:8080", "udp:53", "udp:8080")
 
 
+LOG_HEADERS = ("--log-http-header", "X-Team", "--log-http-header", "Authorization")
+"""The second is refused: it carries credentials."""
+
+
 class Lab:
     """A node made of namespaces. Use it with ``with``: leaving removes every trace, also after a failure or Ctrl-C.
 
@@ -39,7 +43,7 @@ class Lab:
         self,
         pod_cidrs: Sequence[str] = POD_CIDRS,
         service_cidrs: Sequence[str] = SERVICE_CIDRS,
-        agent_options: Sequence[str] = ("--upstream-dns", WORLD_V4[1]),
+        agent_options: Sequence[str] = ("--upstream-dns", WORLD_V4[1], *LOG_HEADERS),
     ) -> None:
         self.name = f"lab{os.getpid()}x{uuid.uuid4().hex[:6]}"
         self.pod_cidrs, self.service_cidrs, self.agent_options = pod_cidrs, service_cidrs, agent_options

@@ -7,10 +7,10 @@ import logging
 import random
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Any, Self
 
 from weft.agent.deployments import Deployments
@@ -57,18 +57,23 @@ KERNEL, ENVOY = "kernel", "envoy"
 DEFAULT_STATE_ROOT = Path("/var/lib/weft")
 
 
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line says beside who the node is."""
+
+    upstream_dns: Sequence[IPAddress] = ()
+    """Empty: the machine's."""
+    map_sizes: Mapping[str, int] = field(default_factory=dict)
+    """BPF map → entries; others have their default."""
+    log_headers: Sequence[str] = ()
+    """Request headers whose values layer-7 flows show; those with credentials never."""
+
+
 class Agent:
     """Use as ``async with``: entering brings the node up with everything in force, leaving lets go of it."""
 
-    def __init__(
-        self,
-        paths: NodePaths,
-        config: NodeConfig,
-        upstream_dns: Sequence[IPAddress],
-        map_sizes: Mapping[str, int] = MappingProxyType({}),
-    ) -> None:
-        """``map_sizes``: BPF map → entries; others have their default."""
-        self.paths, self.config, self._upstream, self._map_sizes = paths, config, upstream_dns, map_sizes
+    def __init__(self, paths: NodePaths, config: NodeConfig, settings: Settings = Settings()) -> None:
+        self.paths, self.config, self._settings = paths, config, settings
         self._stack = AsyncExitStack()
         self._tasks: set[asyncio.Task[None]] = set()
         self._checked: tuple[World, Sequence[Change], World] | None = None
@@ -95,20 +100,25 @@ class Agent:
     async def _start(self) -> None:
         """The order matters: nothing is attached before the plan that it enforces is in the maps."""
         mtu = node.uplink_mtu()
-        self.datapath = self._stack.enter_context(Datapath.open(self.paths, DatapathOptions(sizes=self._map_sizes)))
+        self.datapath = self._stack.enter_context(
+            Datapath.open(self.paths, DatapathOptions(sizes=self._settings.map_sizes))
+        )
         node.set_up(self.paths, self.config, mtu)
         self.pods: Pods
         self.store = self._open_store()
         self._stack.callback(self.store.close)
         names = NameBook()
         run = random.SystemRandom().getrandbits(64)
-        self.flows = FlowStore(ByteRing(), names, NodeInfo(self.config.name, self.config.cluster, run))
+        this_node = NodeInfo(self.config.name, self.config.cluster, run)
+        self.flows = FlowStore(ByteRing(), names, this_node, headers=self._settings.log_headers)
         devices = PodDevices(self.datapath, mtu)
         self._stack.callback(devices.close)
         self.pods = Pods(self.store, self._runtime(devices))
         await self.pods.recover()
         call_soon = asyncio.get_running_loop().call_soon_threadsafe
-        self.layer7 = Layer7(self.paths, self.datapath, self.flows.take_l7, self._envoy_problem, call_soon)
+        self.layer7 = Layer7(
+            self.paths, self.datapath, self.flows.take_l7, self._envoy_problem, call_soon, self._settings.log_headers
+        )
         self._stack.callback(self.layer7.close)
         numbers = NumberFile(self.paths.state_dir / "numbers.json")
         self.engine = Engine(self.datapath, self.layer7, numbers, World(self.config))
@@ -211,7 +221,7 @@ class Agent:
 
     async def _keep_dns(self, zone_directory: Path) -> None:
         """The DNS pod as this agent wants it; one of another version is replaced."""
-        upstream = self._upstream or system.nameservers(system.node_resolv_conf())
+        upstream = self._settings.upstream_dns or system.nameservers(system.node_resolv_conf())
         manifests = system.system_pod(zone_directory, self.config.service_cidrs, upstream)
         resources = [decode(Document(NOWHERE, manifest))[0] for manifest in manifests]
         pod = resources[-1].key

@@ -51,6 +51,7 @@ class Layer7:
         take_in: Callable[[Sequence[L7Record]], None],
         problem: Callable[[str], None],
         call_soon: Callable[..., object],
+        log_headers: Sequence[str] = (),
     ) -> None:
         """``take_in``: records of Envoy's access log. ``problem``: what is wrong with Envoy now, or "" for nothing.
 
@@ -65,6 +66,7 @@ class Layer7:
             paths.name,
             on_records=self._records,
             on_exit=self._exit,
+            log_headers=log_headers,
         )
         self._known: dict[int, Listener] = {}
         self._clusters: Mapping[ClusterRef, tuple[ClusterEndpoint, ...]] = {}

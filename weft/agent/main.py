@@ -20,7 +20,7 @@ from pathlib import Path
 
 import uvicorn
 
-from weft.agent.agent import Agent
+from weft.agent.agent import Agent, Settings
 from weft.agent.answers import Answers
 from weft.agent.layer7 import Layer7
 from weft.api.server import build
@@ -47,6 +47,7 @@ class Options:
     state_dir: str = ""
     upstream_dns: tuple[str, ...] = ()
     map_sizes: Mapping[str, int] = field(default_factory=dict)
+    log_headers: tuple[str, ...] = ()
     """BPF map → entries; others have their default."""
 
 
@@ -67,21 +68,19 @@ def main(options: Options, cleanup: bool = False) -> int:
                 return _clean_up(paths)
             features.require(features.probe())
             upstream = tuple(map(_address, options.upstream_dns))
-            asyncio.run(_serve(paths, config, upstream, options.map_sizes))
+            asyncio.run(_serve(paths, config, Settings(upstream, options.map_sizes, options.log_headers)))
     except (OptionError, DatapathError, PodError, StoreError, OSError) as error:
         print(f"weft agent: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _serve(
-    paths: NodePaths, config: NodeConfig, upstream: tuple[IPAddress, ...], sizes: Mapping[str, int]
-) -> None:
+async def _serve(paths: NodePaths, config: NodeConfig, settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, done.set)
-    async with Agent(paths, config, upstream, sizes) as agent:
+    async with Agent(paths, config, settings) as agent:
         server = uvicorn.Server(
             uvicorn.Config(
                 build(Answers(agent)), log_config=None, lifespan="off", access_log=False, timeout_graceful_shutdown=1

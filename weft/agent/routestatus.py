@@ -19,27 +19,20 @@ log = logging.getLogger("weft.routes")
 
 
 class RouteStatus:
-    """A listener of the engine. ``reject`` says what Envoy does not take; it counts until it is said again."""
+    """A listener of the engine."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._outcomes: Mapping[RouteRef, RouteOutcome] = {}
-        self._rejected: Mapping[RouteRef, str] = {}
 
     def __call__(self, world: World, compiled: Compiled) -> None:
         if compiled.outcomes is not self._outcomes:
             self._write(compiled.outcomes)
 
-    def reject(self, routes: Mapping[RouteRef, str]) -> None:
-        """Why Envoy does not take these; all others are taken."""
-        if routes != self._rejected:
-            self._rejected = dict(routes)
-            self._write(self._outcomes)
-
     def _write(self, outcomes: Mapping[RouteRef, RouteOutcome]) -> None:
         now = datetime.now(UTC)
         statuses = {
-            Key(*ref): route_status(self._store.get(Key(*ref)), outcome, now, self._rejected.get(ref, ""))
+            Key(*ref): route_status(self._store.get(Key(*ref)), outcome, now)
             for ref, outcome in outcomes.items()
             if self._store.has(Key(*ref))
         }

@@ -33,6 +33,13 @@ def arguments(parser: Parser) -> None:
         help="may be given again; default: the machine's",
     )
     parser.add_argument(
+        "--log-http-header",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="request header that layer-7 flows show; may be given again; default: none, and never credentials",
+    )
+    parser.add_argument(
         "--map-size",
         action="append",
         default=[],
@@ -67,5 +74,6 @@ def main(options: Options) -> int:
         state_dir=options.state_dir,
         upstream_dns=tuple(options.upstream_dns),
         map_sizes=dict(options.map_size),
+        log_headers=tuple(name.lower() for name in options.log_http_header),
     )
     return agent(chosen, cleanup=options.cleanup)

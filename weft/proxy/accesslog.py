@@ -84,6 +84,11 @@ def records(message: StreamAccessLogsMessage) -> Iterator[L7Record]:
             yield record
 
 
+def _latency(common: AccessLogCommon) -> int:
+    """To the answer's last byte; a client that is gone before Envoy notes that has its request's whole time."""
+    return common.time_to_last_downstream_tx_byte.ToNanoseconds() or common.duration.ToNanoseconds()
+
+
 def http_record(entry: HTTPAccessLogEntry) -> L7Record | None:
     common, request, response = entry.common_properties, entry.request, entry.response
     origin = _origin(common)
@@ -103,7 +108,7 @@ def http_record(entry: HTTPAccessLogEntry) -> L7Record | None:
     known_method = request.request_method != 0
     return L7Record(
         time_ns=common.start_time.ToNanoseconds(),
-        latency_ns=common.time_to_last_downstream_tx_byte.ToNanoseconds(),
+        latency_ns=_latency(common) if status else 0,
         client=client or _NO_ADDRESS,
         client_port=client_port,
         server=server or _NO_ADDRESS,
@@ -149,7 +154,7 @@ def tcp_record(entry: TCPAccessLogEntry) -> L7Record | None:
         verdict, details = _judge(common, "", 0, None, False)
     return L7Record(
         time_ns=common.start_time.ToNanoseconds(),
-        latency_ns=common.time_to_last_downstream_tx_byte.ToNanoseconds(),
+        latency_ns=_latency(common),
         client=client or _NO_ADDRESS,
         client_port=client_port,
         server=server or _NO_ADDRESS,
