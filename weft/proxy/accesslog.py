@@ -86,7 +86,7 @@ def records(message: StreamAccessLogsMessage) -> Iterator[L7Record]:
 
 def _latency(common: AccessLogCommon) -> int:
     """To the answer's last byte; a client that is gone before Envoy notes that has its request's whole time."""
-    return common.time_to_last_downstream_tx_byte.ToNanoseconds() or common.duration.ToNanoseconds()
+    return int(common.time_to_last_downstream_tx_byte.ToNanoseconds() or common.duration.ToNanoseconds())
 
 
 def http_record(entry: HTTPAccessLogEntry) -> L7Record | None:
