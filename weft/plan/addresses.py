@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from itertools import chain
 from typing import NamedTuple
 
 from weft.model.desired import (
@@ -29,14 +30,14 @@ from weft.policy.tables import ClassContent
 
 
 class Changed(NamedTuple):
-    """Which of the two maps is another one now."""
+    """Whether ``endpoints`` is another one now, and the addresses whose entries in ``remote`` may be."""
 
     endpoints: bool
-    remote: bool
+    remote: Collection[Prefix]
 
 
 class PodAddresses:
-    """``endpoints``: this node's pods. ``remote``: all others. Edited in place; ``update`` says whether."""
+    """``endpoints``: this node's pods. ``remote``: all others. Edited in place; ``update`` says what."""
 
     def __init__(
         self, identities: Identities, peers: Partition, traits: Traits, classes: Classes, scopes: Scopes
@@ -67,25 +68,30 @@ class PodAddresses:
         endpoints = self._write_local(local, subjects) or bool(no_pods)
         self._write_remote(remote)
         came = Counter([*local.values(), *remote.values()])
+        everybody, held = self._identities.at, self.remote
         for position, addresses in alike.items():
-            entry = IpcacheEntry(self._identities.at[position].id, numbers[self._peers.content[position]])
-            went += [self.remote[address].class_ for address in addresses]
-            came[entry.class_] += len(addresses)
-            self.remote.update(dict.fromkeys(addresses, entry))
+            class_ = numbers[self._peers.content[position]]
+            entry = IpcacheEntry(everybody[position].id, class_)
+            came[class_] += len(addresses)
+            for address in addresses:
+                went.append(held[address].class_)
+                held[address] = entry
         self._classes.count(came, Counter(went))
-        return Changed(endpoints, bool(remote or no_remotes or alike))
+        return Changed(endpoints, [*remote, *no_remotes, *chain.from_iterable(alike.values())])
 
     def _alike(self, moved: set[int], changed: set[Prefix]) -> tuple[dict[int, list[Prefix]], set[Prefix]]:
         """Of the identities that ``moved``, the addresses in ``remote`` that have the class of their labels; and those
         to look at one by one."""
         alike: dict[int, list[Prefix]] = {}
         single, special = set(changed), changed | self._identities.contested.keys()
+        members_of, remote = self._identities.members, self.remote
         for position in moved:
-            members = self._identities.members.get(position, {})
+            if not (members := members_of.get(position)):
+                continue
             if self._traits.any:
                 single.update(members)
                 continue
-            found = [address for address in members if address in self.remote and address not in special]
+            found = [address for address in members if address in remote and address not in special]
             if found:
                 alike[position] = found
             if len(found) < len(members):

@@ -9,7 +9,7 @@ routes, grants ─────────┴─► routes, listeners, clusters
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from weft.model.desired import CLASS_OTHER, TABLE_OPEN, Desired, EndpointEntry, IpcacheEntry
@@ -21,7 +21,7 @@ from weft.model.route import RouteRef
 from weft.model.world import World
 from weft.plan.addresses import OtherAddresses, PodAddresses
 from weft.plan.classes import Classes
-from weft.plan.diff import changes
+from weft.plan.diff import Edition, changes
 from weft.plan.identities import Identities
 from weft.plan.listeners import Listeners
 from weft.plan.numbering import RANGES, SPACES, Numbering, NumberSpace
@@ -103,8 +103,10 @@ class Compiler:
         others = self._others.update(world.node, universe, moved)
         if pods.endpoints:
             self._endpoints = dict(self._pods.endpoints)
-        if pods.remote or others:
-            self._ipcache = {**self._others.entries, **self._pods.remote}
+        if others:
+            self._ipcache = Edition({**self._others.entries, **self._pods.remote})
+        elif pods.remote:
+            self._ipcache = self._edited(pods.remote)
         self._update_tables()
         stale = self._services.update(world, changed_pods, self._routes.attach(world))
         self._routes.update(self._services, stale)
@@ -127,6 +129,16 @@ class Compiler:
             self._routes.outcomes,
             self._numbering,
         )
+
+    def _edited(self, changed: Iterable[Prefix]) -> Edition[Prefix, IpcacheEntry]:
+        """``_ipcache`` after a change of these addresses."""
+        edition, pods, others = Edition(self._ipcache), self._pods.remote, self._others.entries
+        for address in changed:
+            if (entry := pods.get(address) or others.get(address)) is not None:
+                edition[address] = entry
+            else:
+                edition.remove(address)
+        return edition
 
     def _update_tables(self) -> None:
         entries = self._endpoints.values()

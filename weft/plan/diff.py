@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import compress, islice
 from operator import is_, is_not
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+from weakref import ref
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -26,11 +27,13 @@ class Changes(Generic[K, V]):
 def changes(old: Mapping[K, V], new: Mapping[K, V]) -> Changes[K, V]:
     """Values are the same when they are the same object.
 
-    Snapshots are copies of each other with a few keys changed, so what is alike at both ends (the same keys and values
-    in the same order) is skipped without hashing ten thousand keys.
+    Snapshots are copies of each other with a few keys changed: an ``Edition`` knows which, and of any others what is
+    alike at both ends (the same keys and values in the same order) is skipped without hashing ten thousand keys.
     """
     if old is new:
         return Changes()
+    if isinstance(new, Edition) and new.follows(old):
+        return _edited(old, new, new.touched)
     if len(old) == len(new) and list(old) == list(new):
         differ = bytes(map(is_not, old.values(), new.values()))
         return Changes(dict(compress(old.items(), differ)), dict(compress(new.items(), differ)))
@@ -45,6 +48,43 @@ def changes(old: Mapping[K, V], new: Mapping[K, V]) -> Changes[K, V]:
         {key: value for key, value in before.items() if after.get(key, missing) is not value},
         {key: value for key, value in after.items() if before.get(key, missing) is not value},
     )
+
+
+def _edited(old: Mapping[K, V], new: Mapping[K, V], touched: Iterable[K]) -> Changes[K, V]:
+    missing: Any = object()
+    pairs = [(key, old.get(key, missing), new.get(key, missing)) for key in touched]
+    return Changes(
+        {key: before for key, before, after in pairs if before is not after and before is not missing},
+        {key: after for key, before, after in pairs if before is not after and after is not missing},
+    )
+
+
+class Edition(dict[K, V]):
+    """A copy of a mapping that remembers which of its keys were set or removed since; then never edited again.
+
+    Edit it by ``edition[key] = value`` and ``remove`` alone: nothing else is remembered.
+    """
+
+    __slots__ = ("__weakref__", "_before", "touched")
+
+    def __init__(self, before: Mapping[K, V]) -> None:
+        super().__init__(before)
+        self._before = ref(before) if isinstance(before, Edition) else None
+        """Weak, or every edition would keep all earlier ones. (A plain dict can't be referred to so.)"""
+        self.touched: dict[K, None] = {}
+
+    def follows(self, other: Mapping[K, V]) -> bool:
+        """Whether it is a copy of this very object."""
+        return self._before is not None and self._before() is other
+
+    def __setitem__(self, key: K, value: V) -> None:
+        self.touched[key] = None
+        super().__setitem__(key, value)
+
+    def remove(self, key: K) -> None:
+        """Nothing there is not an error."""
+        self.touched[key] = None
+        self.pop(key, None)
 
 
 class _Backwards(Generic[K, V]):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import count
-from operator import attrgetter
+from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
 from weft.model.desired import (
@@ -60,6 +60,7 @@ class Lookup:
         return NOWHERE
 
 
+_CLASS_OF_BLOCK, _CLASS_OF_POD = (itemgetter(kind._fields.index("class_")) for kind in (IpcacheEntry, EndpointEntry))
 DROPPED = IPCACHE_SERVICE | IPCACHE_UNASSIGNED
 
 
@@ -84,28 +85,38 @@ class Moves:
         self.arrive: list[Prefix] = []
         self.drops: list[Prefix] = []
         self.blocks: dict[Pair, list[Prefix]] = {}
-        for key in different(kernel.ipcache, desired.ipcache):
-            self._sort_block(key, kernel.ipcache.get(key), desired.ipcache.get(key))
+        self._sort_blocks()
         for wide in different(kernel.endpoints, desired.endpoints):
             self._sort_pod(wide)
 
     def __bool__(self) -> bool:
         return any((self.appear, self.vanish, self.pods, self.arrive, self.drops, self.blocks))
 
-    def _sort_block(
-        self, key: Prefix, old: IpcacheEntry | EndpointEntry | None, new: IpcacheEntry | EndpointEntry | None
-    ) -> None:
-        if key.bits == 128:
-            wide = key.address
-            old = self._kernel.endpoints.get(wide, old)
-            new = self._desired.endpoints.get(wide, new)
-        old, new = old or self.old.around(key), new or self.new.around(key)
-        if new.flags & DROPPED:
-            self.drops.append(key)
-        elif old.flags & DROPPED:
-            self.arrive.append(key)
-        else:
-            self.blocks.setdefault(Pair(old.class_, new.class_), []).append(key)
+    def _sort_blocks(self) -> None:
+        """Thousands at a time: what most of them are, entries of both with the same flags, is found out first."""
+        kernel, desired = self._kernel.ipcache, self._desired.ipcache
+        ours = {Prefix(wide, 128) for maps in (self._kernel, self._desired) for wide in maps.endpoints}
+        blocks = self.blocks
+        for key in different(kernel, desired):
+            old: IpcacheEntry | EndpointEntry | None = kernel.get(key)
+            new: IpcacheEntry | EndpointEntry | None = desired.get(key)
+            if key in ours:
+                wide = key.address
+                old, new = self._kernel.endpoints.get(wide, old), self._desired.endpoints.get(wide, new)
+            if old is None:
+                old = self.old.around(key)
+            if new is None:
+                new = self.new.around(key)
+            if new.flags & DROPPED:
+                self.drops.append(key)
+            elif old.flags & DROPPED:
+                self.arrive.append(key)
+            else:
+                pair = (old.class_, new.class_)
+                if pair in blocks:
+                    blocks[pair].append(key)
+                else:
+                    blocks[Pair(*pair)] = [key]
 
     def _sort_pod(self, wide: bytes) -> None:
         old, new = self._kernel.endpoints.get(wide), self._desired.endpoints.get(wide)
@@ -130,8 +141,7 @@ def different(one: Mapping[K, V], other: Mapping[K, V]) -> list[K]:
 
 def classes_used(maps: Desired) -> set[ClassId]:
     """Classes that some address has."""
-    class_ = attrgetter("class_")
-    return {*map(class_, maps.ipcache.values()), *map(class_, maps.endpoints.values())}
+    return {*map(_CLASS_OF_BLOCK, maps.ipcache.values()), *map(_CLASS_OF_POD, maps.endpoints.values())}
 
 
 def passages(

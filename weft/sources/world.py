@@ -28,6 +28,7 @@ from weft.model.policy import PolicyRef, PolicySpec
 from weft.model.route import RouteRef
 from weft.model.routespec import RouteSpec
 from weft.model.world import World
+from weft.plan.diff import Edition
 from weft.policy.translate import translate
 from weft.routes.translate import grant, grpc_route, http_route
 from weft.sources import registry
@@ -65,9 +66,11 @@ def updated(world: World, changes: Iterable[Change], local: Locals) -> World:
     for change in changes:
         if (name := _FIELDS.get(change.key.kind)) is None or _only_status(change):
             continue
-        mapping = fields.setdefault(name, dict(getattr(world, name)))
+        if name not in fields:
+            fields[name] = Edition(getattr(world, name))
+        mapping = fields[name]
         if change.new is None:
-            mapping.pop(_world_key(change.key), None)
+            mapping.remove(_world_key(change.key))
             continue
         try:
             mapping[_world_key(change.key)] = _value(change.new, world.node, local)
