@@ -24,6 +24,7 @@ NODE = NodeConfig("node", pod_cidrs=(ipaddress.ip_network("10.42.0.0/24"), ipadd
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 HEADER = "apiVersion: gateway.networking.k8s.io/v1\n"
 SHOP = """
+---
 apiVersion: v1
 kind: Namespace
 metadata: {name: shop}
@@ -97,7 +98,7 @@ def stored(text: str, pods: tuple[Pod, ...] = PODS) -> list[Stored]:
         "spec: {containers: [{name: main, command: [sleep]}]}\n"
         for p in pods
     )
-    resources, _ = decode_all(parse(text, "routes.yaml"))
+    resources, _ = decode_all(parse(text, "input.yaml"))
     minutes = count()
     found = [Stored(each, f"uid-{each.key}", 1, 1, START + timedelta(minutes=next(minutes))) for each in resources]
     by_name = {(p.namespace, p.name): p for p in pods}
@@ -115,7 +116,7 @@ def _with_status(one: Stored, pods: dict[tuple[str, str], Pod]) -> Stored:
 
 
 def world(text: str, pods: tuple[Pod, ...] = PODS) -> World:
-    objects = stored(SHOP + text, pods)
+    objects = stored(text + SHOP, pods)
     local = {
         one.key.namespaced: LocalEndpoint(EndpointId(number), number, bytes(6))
         for number, one in enumerate((one for one in objects if one.key.kind == "Pod"), 1)

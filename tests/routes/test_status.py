@@ -18,13 +18,11 @@ EXTENSION = "filters: [{type: ExtensionRef, extensionRef: {group: a.example, kin
 OK = {"Accepted": ("True", "Accepted"), "ResolvedRefs": ("True", "ResolvedRefs")}
 
 
-def status(
-    text: str, kind: str = "HTTPRoute", rejected: str = "", edit: Callable[[Stored], Stored] = lambda x: x
-) -> Json:
+def status(text: str, kind: str = "HTTPRoute", edit: Callable[[Stored], Stored] = lambda x: x) -> Json:
     """Of route shop/r in a world with these objects."""
     plan = compiled(text)
     (own,) = (one for one in stored(text) if one.key.kind == kind and one.key.name == "r")
-    return route_status(edit(own), plan.outcomes[ref("r", kind)], START, rejected)
+    return route_status(edit(own), plan.outcomes[ref("r", kind)], START)
 
 
 def conditions(found: Json, parent: int = 0) -> dict[str, tuple[str, str]]:
@@ -82,13 +80,6 @@ def test_a_partly_invalid_route_says_which_rule_was_dropped() -> None:
     assert said.startswith("Dropped Rule")
     assert "spec.rules[1]" in said
     assert "Auth.a.example shop/x" in said
-
-
-def test_what_envoy_rejects_is_not_accepted() -> None:
-    assert conditions(status(API + route("r", TO_API), rejected="no such thing"))["Accepted"] == (
-        "False",
-        "UnsupportedValue",
-    )
 
 
 def test_every_parent_has_its_own_conditions_and_those_of_others_are_left_alone() -> None:

@@ -14,11 +14,9 @@ from weft.sources.status import timestamp
 CONTROLLER = "weft.io/mesh-controller"
 
 
-def route_status(route: Stored, outcome: RouteOutcome, now: datetime, rejected: str = "") -> Json:
-    """``rejected``: why Envoy does not take it; empty if it does. Parents that are not Services are not ours to judge.
-
-    A condition keeps its lastTransitionTime while its status is the same.
-    """
+def route_status(route: Stored, outcome: RouteOutcome, now: datetime) -> Json:
+    """Parents that are not Services are not ours to judge. A condition keeps its lastTransitionTime while its status is
+    the same."""
     before = {_identity(entry["parentRef"]): entry["conditions"] for entry in route.status.get("parents", ())}
     written = route.resource.raw["spec"].get("parentRefs") or ()
     shapes = route.obj.spec.parent_refs
@@ -28,8 +26,7 @@ def route_status(route: Stored, outcome: RouteOutcome, now: datetime, rejected: 
         reference = dict(written[position])
         since = {one["type"]: one for one in before.get(_identity(reference), ())}
         conditions = [
-            _condition(route.generation, kind, said, now, since)
-            for kind, said in _conditions(outcome, problem, rejected)
+            _condition(route.generation, kind, said, now, since) for kind, said in _conditions(outcome, problem)
         ]
         parents.append({"parentRef": reference, "controllerName": CONTROLLER, "conditions": conditions})
     return {"parents": parents}
@@ -39,13 +36,11 @@ def _identity(reference: Json) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((key, str(value)) for key, value in reference.items()))
 
 
-def _conditions(outcome: RouteOutcome, problem: Problem | None, rejected: str) -> Iterator[tuple[str, Json]]:
+def _conditions(outcome: RouteOutcome, problem: Problem | None) -> Iterator[tuple[str, Json]]:
     """Type; status, reason and message. PartiallyInvalid is there only when it is true."""
     bad = outcome.unsupported
     if problem is not None:
         yield "Accepted", _said(False, *problem)
-    elif rejected:
-        yield "Accepted", _said(False, "UnsupportedValue", f"Envoy: {rejected}")
     elif len(bad) == outcome.rules:
         yield "Accepted", _said(False, "UnsupportedValue", _spell(bad))
     else:
