@@ -136,6 +136,36 @@ def test_http_rules_edited_at_both_ends_never_meet_the_others_old_ones() -> None
     assert seen == before | set(watch.allowed()) | {None}
 
 
+def test_a_table_whose_number_means_something_else_is_left_before_it_is_rewritten() -> None:
+    old = Compiler().compile(world(pod(2, app="web"), pod(3, app="web"))).desired
+    after = world(pod(2, app="web"), pod(3, app="web"))
+    ((spec,),) = after.policies.values()
+    rules = [replace(spec.rules[0], ports=None), replace(spec.rules[0], action=Action.DENY)]
+    desired = Compiler().compile(replace(after, policies={REF: (replace(spec, rules=tuple(rules)),)})).desired
+    ((table, entries),), (number,) = old.tables.items(), desired.tables
+    assert table != number
+    kernel = replace(
+        old,
+        endpoints={wide: each._replace(ingress_table=number) for wide, each in old.endpoints.items()},
+        tables={number: {key._replace(table=number): entry for key, entry in entries.items()}},
+    )
+    for seed in range(20):
+        watch = Watch(kernel, map(ip_address, ("10.0.0.2", "10.0.0.3")), ((TCP, 80), (TCP, 81)))
+        old_says = watch.allowed()
+        seen = [old_says]
+        for operation in single_operations(transition(kernel, desired), Random(seed)):
+            watch.apply(*operation)
+            seen.append(watch.allowed())
+        new_says = seen[-1]
+        assert old_says != new_says
+        assert all(
+            now in (None, then, before)
+            for each in seen
+            for before, then, now in zip(old_says, new_says, each, strict=True)
+        )
+        assert any(each == [None] * len(old_says) for each in seen)
+
+
 def test_a_restart_finds_everything_as_it_is() -> None:
     before = world(pod(2, app="web"), pod(3, app="db"))
     first = Compiler().compile(before)

@@ -19,11 +19,13 @@ from weft.datapath.layouts import PolicyQuery
 from weft.datapath.node import NodePaths
 from weft.datapath.query import Question, ask
 from weft.model.desired import Desired
-from weft.model.policy import Direction
+from weft.model.http import HttpMatch, HttpRuleSet
+from weft.model.policy import Direction, Rule
 from weft.model.verdicts import Verdict
 from weft.model.world import World
 from weft.plan import Compiled, Compiler, transition
 from weft.policy.decide import Side, decide_side
+from weft.policy.http import spell_match
 from weft.policy.parties import Parties, Party, Place
 
 CASES = 200_000
@@ -103,27 +105,30 @@ def disagreements(datapath: Datapath, world: World, compiled: Compiled) -> tuple
     return wrong, len(cases)
 
 
-Answer = tuple[Verdict, object, object]
-"""Verdict, egress rule, ingress rule."""
+Requests = tuple[tuple[Rule, HttpMatch], ...] | None
+Answer = tuple[Verdict, Rule | None, Rule | None, Requests, Requests]
+"""Verdict, egress rule, ingress rule, the requests that either lets pass (None: all)."""
 
 
 def expected(parties: Parties, local: set, source: Party, destination: Party, protocol: int, port: int) -> Answer:
     """As ``decide``, but a pod of another node is asked there."""
     refusals = {Place.SERVICE: Verdict.IS_A_CLUSTERIP, Place.UNASSIGNED: Verdict.UNKNOWN_TARGET}
     if destination.place in refusals:
-        return refusals[destination.place], None, None
+        return refusals[destination.place], None, None, None, None
     egress = ingress = None
+    sent: Requests = None
+    received: Requests = None
     if source.key in local:
         side = decide_side(parties.specs, Direction.EGRESS, source, destination, protocol=protocol, port=port)
-        egress = side.rule
+        egress, sent = side.rule, side.http
         if not side.allowed:
-            return reason(side), egress, None
+            return reason(side), egress, None, None, None
     if destination.key in local and source.place is not Place.HOST:
         side = decide_side(parties.specs, Direction.INGRESS, destination, source, protocol=protocol, port=port)
-        ingress = side.rule
+        ingress, received = side.rule, side.http
         if not side.allowed:
-            return reason(side), egress, ingress
-    return Verdict.FORWARDED, egress, ingress
+            return reason(side), egress, ingress, sent, None
+    return Verdict.FORWARDED, egress, ingress, sent, received
 
 
 def reason(side: Side) -> Verdict:
@@ -132,9 +137,19 @@ def reason(side: Side) -> Verdict:
 
 def said(answer: PolicyQuery, compiled: Compiled) -> Answer:
     egress, ingress = (compiled.rules[rule] if rule else None for rule in (answer.egress_rule, answer.ingress_rule))
-    return Verdict(answer.reason), egress, ingress
+    sent, received = (requests_of(number, compiled) for number in (answer.egress_l7, answer.ingress_l7))
+    return Verdict(answer.reason), egress, ingress, sent, received
+
+
+def requests_of(number: int, compiled: Compiled) -> Requests:
+    if not number:
+        return None
+    listener = compiled.desired.listeners[number]
+    assert isinstance(listener, HttpRuleSet)
+    return tuple((compiled.rules[rule], match) for rule, match in listener.permissions)
 
 
 def spell(answer: Answer) -> str:
-    names = (f"{rule.policy.name}[{rule.index}]" if rule else "no rule" for rule in answer[1:])  # type: ignore[attr-defined]
-    return f"{answer[0].name} by {' and '.join(names)}"
+    names = (f"{rule.policy.name}[{rule.index}]" if rule else "no rule" for rule in answer[1:3])
+    requests = (", ".join(map(spell_match, (match for _, match in some or ()))) or "all" for some in answer[3:])
+    return f"{answer[0].name} by {' and '.join(names)}, requests {' and '.join(requests)}"
