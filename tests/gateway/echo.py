@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import sys
 import threading
@@ -11,6 +13,8 @@ import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 NAME = sys.argv[1]
+FAREWELL_SECONDS = 2.0
+"""So long it goes on after SIGTERM, as a server that drains does."""
 SEEN: list[str] = []
 TIMES: dict[str, int] = {}
 
@@ -52,5 +56,6 @@ class Server(ThreadingHTTPServer):
     """Of both families."""
 
 
+signal.signal(signal.SIGTERM, lambda *_: threading.Timer(FAREWELL_SECONDS, os._exit, (0,)).start())
 for port in sys.argv[2:]:
     threading.Thread(target=Server(("::", int(port)), Handler).serve_forever).start()

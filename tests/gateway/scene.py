@@ -29,6 +29,22 @@ say([ask(host, port, method, path, headers, True) for _ in range(times)])
 """
 
 
+ASK_ON = """
+import http.client
+host, seconds = arguments
+end = time.monotonic() + seconds
+while time.monotonic() < end:
+    connection = http.client.HTTPConnection(host, 80, timeout=10)
+    connection.request("GET", "/")
+    answer = connection.getresponse()
+    answer.read()
+    say([time.time(), answer.status, answer.getheader("x-server", "")])
+    connection.close()
+    time.sleep(0.01)
+say("ended")
+"""
+
+
 @dataclass(frozen=True)
 class Answer:
     status: int
@@ -104,19 +120,20 @@ metadata: {name: web}
 """
 
 
+def start(lab: Lab, name: str, namespace: str, labels: dict[str, str]) -> None:
+    """An echo server as a pod; it may not be ready yet."""
+    command = ["python3", "-I", "-S", ECHO, name, "8080", "8081"]
+    ready = {"tcpSocket": {"port": 8081}, "periodSeconds": 1}
+    lab.run(name, command, namespace=namespace, labels=labels, readiness=ready)
+
+
 def open_shop(lab: Lab) -> Shop:
     text = "".join(service(name, "shop", name) for name in ("api", "v1", "v2")) + service("far", "web", "far")
     text += service("pair", "shop", "pair").replace("{app: pair}", "{pair: both}")
     lab.apply(NAMESPACES + text)
     homes = {"api": "shop", "v1": "shop", "v2": "shop", "far": "web"}
     for name, namespace in homes.items():
-        lab.run(
-            name,
-            ["python3", "-I", "-S", ECHO, name, "8080", "8081"],
-            namespace=namespace,
-            labels={"app": name, "pair": "both" if name in ("v1", "v2") else "no"},
-            readiness={"tcpSocket": {"port": 8081}, "periodSeconds": 1},
-        )
+        start(lab, name, namespace, {"app": name, "pair": "both" if name in ("v1", "v2") else "no"})
     client = lab.run("client", namespace="shop", labels={"app": "client"})
     consumer = lab.run("client", namespace="web", labels={"app": "client"})
     for name, namespace in homes.items():
