@@ -42,13 +42,17 @@ class BigAgent(Agent):
         if not line:
             asyncio.get_running_loop().remove_reader(0)
             return
-        world = self.engine.world
-        workloads = {key: value for key, value in world.workloads.items() if key.namespace != NAMESPACE}
         count, apps = map(int, line.split())
-        workloads |= {workload.key: workload for workload in (remote(number, apps) for number in range(count))}
-        self.commit(replace(world, workloads=workloads))
+        self._grow(count, apps)
         gc.collect()
         print(usage()["anonymousBytes"], flush=True)
+
+    def _grow(self, count: int, apps: int) -> None:
+        """On its own, so that nothing here holds the world of before while memory is measured."""
+        world = self.engine.world
+        workloads = {key: value for key, value in world.workloads.items() if key.namespace != NAMESPACE}
+        workloads |= {workload.key: workload for workload in (remote(number, apps) for number in range(count))}
+        self.commit(replace(world, workloads=workloads))
 
 
 if __name__ == "__main__":

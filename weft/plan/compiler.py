@@ -103,7 +103,7 @@ class Compiler:
         others = self._others.update(world.node, universe, moved)
         if pods.endpoints:
             self._endpoints = dict(self._pods.endpoints)
-        if others:
+        if others or len(pods.remote) > len(self._ipcache) // 2:
             self._ipcache = Edition({**self._others.entries, **self._pods.remote})
         elif pods.remote:
             self._ipcache = self._edited(pods.remote)
