@@ -190,10 +190,12 @@ def test_agent_without_listeners_loads_nothing_of_envoys() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_node_without_ipv6(own: Scene) -> None:
-    Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1")
+def test_node_without_ipv6(own: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("weft.proxy.listening._IPV6_TRANSPARENT", -1)  # the kernel says no, as without IPv6
     assert own.ensure({ONE: rules(HttpMatch())}) == []
     assert own.ask(ONE).status == 200
+    assert listens(ONE, v6=False)
+    assert not listens(ONE)
 
 
 def test_connections_of_a_listener_that_goes_end(own: Scene) -> None:

@@ -190,8 +190,8 @@ def _pour(connection: socket.socket) -> None:
 
 
 def test_connection_for_each_request(busy: Scene) -> None:
-    """More connections in a few seconds than Envoy has source ports for one client."""
+    """More connections in a few seconds than Envoy has source ports for one client, and the client closes them."""
     for _ in range(5000):
         with dial(PLAIN) as connection:
-            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             assert connection.recv(4096).startswith(b"HTTP/1.1 200")

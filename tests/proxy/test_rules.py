@@ -127,9 +127,9 @@ def test_soft_header_matches(ruled: Scene, sent: dict[str, str], got: list[str],
 def test_record_of_what_passed(ruled: Scene) -> None:
     client = Client(NUMBER)
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    client.ask(
-        "/public/a?b=1", headers={"Host": "shop", "User-Agent": "me", "Authorization": "secret", "traceparent": trace}
-    )
+    sent = {"Host": "shop", "User-Agent": "me", "Authorization": "secret", "traceparent": trace}
+    sent["X-Forwarded-For"] = "192.0.2.1"  # nobody is believed
+    client.ask("/public/a?b=1", headers=sent)
     record = ruled.record(client_port=client.port)
     client.close()
     assert record.verdict is L7Verdict.FORWARDED
