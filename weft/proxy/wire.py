@@ -1,4 +1,4 @@
-"""Envoy's resources as protobuf. Imports Envoy's types (20 MB): only ``weft.proxy.worker`` may import it."""
+"""Envoy's resources as protobuf. Imports Envoy's types: only ``weft.proxy.worker`` may import it."""
 
 from __future__ import annotations
 
