@@ -8,8 +8,7 @@ import pytest
 
 from tests.gateway.scene import Shop, open_shop
 from tests.lab import Lab
-
-KINDS = ("httproutes", "grpcroutes", "referencegrants")
+from tests.lab.lab import ROUTE_KINDS
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +20,7 @@ def whole_shop() -> Iterator[Shop]:
 @pytest.fixture
 def shop(whole_shop: Shop) -> Iterator[Shop]:
     yield whole_shop
-    for kind in KINDS:
+    for kind in ROUTE_KINDS:
         for item in whole_shop.lab.get(kind)["items"]:
             meta = item["metadata"]
             whole_shop.lab.delete(kind, meta["name"], namespace=meta["namespace"])

@@ -135,6 +135,8 @@ def test_header_modifiers(calls: Calls) -> None:
 def test_invalid_backends_are_unavailable(calls: Calls) -> None:
     apply(calls, to("gone"))
     calls.all_get("UNAVAILABLE")
+    apply(calls, "backendRefs: [{name: g1, port: 90}, {name: gone, port: 90}]")
+    assert {(one["status"], one["server"]) for one in calls.call(times=60)} == {("OK", "g1"), ("UNAVAILABLE", "")}
 
 
 @shows("GRPCRouteNamedRouteRule")

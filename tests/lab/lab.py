@@ -25,6 +25,7 @@ from weft.api.client import AgentError, Client
 POD_CIDRS = ("10.244.0.0/24", "fd00:244::/64")
 SERVICE_CIDRS = ("10.96.0.0/16", "fd00:96::/108")
 POLICY_KINDS = ("cnp", "ccnp", "netpol")
+ROUTE_KINDS = ("httproutes", "grpcroutes", "referencegrants")
 OUTSIDE_PORTS = ("tcp:80", "tcp:8080", "udp:53", "udp:8080")
 
 
@@ -243,11 +244,11 @@ class Lab:
         return pod
 
     def empty(self) -> None:
-        """Delete all policies, services and pods: what one test made, the next does not see."""
+        """Delete all policies, routes, services and pods: what one test made, the next does not see."""
         for pod in self.pods.values():
             pod.forget()
         self.pods.clear()
-        for kind in (*POLICY_KINDS, "deployments", "services", "endpointslices", "pods"):
+        for kind in (*POLICY_KINDS, *ROUTE_KINDS, "deployments", "services", "endpointslices", "pods"):
             names: dict[str, list[str]] = {}
             for item in self.get(kind)["items"]:
                 meta = item["metadata"]

@@ -34,7 +34,7 @@ class RouteStatus:
         statuses = {
             Key(*ref): route_status(self._store.get(Key(*ref)), outcome, now)
             for ref, outcome in outcomes.items()
-            if self._store.has(Key(*ref))
+            if outcome is not self._outcomes.get(ref) and self._store.has(Key(*ref))
         }
         try:
             self._store.set_status(statuses)
