@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.routes.scene import START, compiled, ref, route, service, stored
-from weft.sources.objects import Json, Stored
+from tests.routes.scene import START, compiled, ref, route, service, stored, world
+from weft.sources.objects import Change, Json, Stored
 from weft.sources.routestatus import CONTROLLER, route_status
+from weft.sources.world import updated
 
 TO_API = "[{backendRefs: [{name: api, port: 80}]}]"
 EXTENSION = "filters: [{type: ExtensionRef, extensionRef: {group: a.example, kind: Auth, name: x}}]"
@@ -115,3 +116,13 @@ def test_generation_and_time() -> None:
 def test_a_route_without_services_as_parents_has_no_status_of_ours() -> None:
     text = route("r", TO_API).replace('group: "", kind: Service', "kind: Gateway")
     assert status(text) == {"parents": []}
+
+
+def test_a_route_whose_status_alone_changes_makes_no_other_world() -> None:
+    """Else every status that is written would lead to another plan, and that to another status."""
+    text = API + route("r", TO_API)
+    (own,) = (one for one in stored(text) if one.key.kind == "HTTPRoute")
+    before = world(text)
+    assert updated(before, [Change(own.key, own, replace(own, status={"parents": []}))], {}) is before
+    edited = replace(own, resource=replace(own.resource))
+    assert updated(before, [Change(own.key, own, edited)], {}) is not before
