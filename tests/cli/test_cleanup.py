@@ -9,12 +9,21 @@ import subprocess
 from tests.lab import Lab, traces, until
 from tests.lab.netns import inside
 from tests.lab.tools import ROOT
+from tests.layer7.scene import is_running
 from weft.datapath.maps import Map
 
 VOLATILE = re.compile(
     r"net\.ipv[46]\.(neigh\.|route\.|tcp_fastopen_key|.*\.stable_secret)|net\.netfilter\.nf_conntrack_count"
 )
 """Numbers that move by themselves, or may not be read."""
+POLICY = """
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: server}
+spec:
+  endpointSelector: {matchLabels: {app: server}}
+  ingress: [{toPorts: [{ports: [{port: "8080", protocol: TCP}], rules: {http: [{path: /public}]}}]}]
+"""
 COMMANDS = (
     "ip -o -d link show",
     "ip -o address show",
@@ -61,7 +70,10 @@ def test_everything_is_as_before() -> None:
         assert changed >= {"net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding", "net.ipv6.conf.uplink.accept_ra"}
         assert during["net.ipv6.conf.uplink.accept_ra"] == "2" and during["net.ipv6.conf.quiet.accept_ra"] == "0"
         assert all(others[command] != listings[command] for command in (COMMANDS[0], COMMANDS[2], "nft list ruleset"))
-        node.serve("server", "tcp:8080")
+        node.serve("server", "tcp:8080", labels={"app": "server"})
+        node.apply(POLICY)
+        envoy = node.status()["envoy"]["pid"]
+        assert envoy and "fwmark 0x200" in node.tell("ip -4 rule")
         node.kill_agent()
         node.start_agent()  # what it finds set is its own doing, not the machine's
         node.kill_agent()
@@ -80,6 +92,7 @@ def test_everything_is_as_before() -> None:
         assert after.keys() == settings.keys()
         assert there == listings
         assert traces.remains(node.name) == []
+        assert not is_running(envoy)
         until(lambda: not numbers & loaded(), "no map is left in the kernel")
 
 

@@ -175,7 +175,7 @@ class Datapath:
 
     def watch_proxy(self, cgroup: Path) -> None:
         """Know every listener that an Envoy in this cgroup opens, from now on. Before it starts; safe to repeat; the
-        link outlives the agent. Two settings of the namespace are what Envoy's sockets need (``tear_down`` puts them
+        link outlives the agent. Three settings of the namespace are what Envoy's sockets need (``tear_down`` puts them
         back)."""
         # Else the kernel finds Envoy's socket for a packet from outside before it is routed, and drops it on its way
         # to weft_host (ip_forward() takes no packet that has a socket).
@@ -183,6 +183,8 @@ class Datapath:
         # IP_LOCAL_PORT_RANGE chooses within this range only.
         first = (sysctl.read("ipv4/ip_local_port_range").split() or ["32768"])[0]
         sysctl.change(self.paths.state_dir, "ipv4/ip_local_port_range", f"{first}\t{layouts.PROXY_PORT_LAST}")
+        # That range is small: a port is used again a second after its connection ended.
+        sysctl.change(self.paths.state_dir, "ipv4/tcp_tw_reuse", "1")
         self._hook_cgroup(cgroup, {PROXY_OPENED: bpf.CGROUP_SOCK_OPS})
 
     def _find_listeners(self) -> None:
