@@ -162,6 +162,7 @@ def test_of_many_edits_the_one_that_cut_it_is_named(lab: Lab, scene: dict[str, P
     assert held.ended(5).outcome == "reset"
     lab.apply(POLICY.split("  ingress:")[0].replace("server", "nobody") + egress)
     lab.delete("cnp", "others")
+    lab.apply(POLICY.replace("8080", "8082"), "mine.yaml")
 
     def cut() -> list[dict[str, Any]]:
         found = flows(lab, "--verdict", "DROPPED", "--ip", scene["friend"].v4)
