@@ -77,7 +77,7 @@ Backends = list[tuple[str, int]]
 
 def publish(
     made: Machine, address: str, protocol: int, backends: Backends, *, number: int = 1, port: int = 80,
-    affinity: int = 0, members: bool = False,
+    affinity: int = 0, members: bool = False, routed: int = 0,
 ) -> None:  # fmt: skip
     """A service port over backend list ``number``."""
     for slot, (host, target) in enumerate(backends):
@@ -88,7 +88,7 @@ def publish(
     plain = ip_address(address)
     wide = to_wide(getattr(plain, "ipv4_mapped", None) or plain)
     key = layouts.ServiceKey(wide, port, protocol)
-    made.maps["services"].update(key.pack(), layouts.Service(number, len(backends), affinity, 7, 0).pack())
+    made.maps["services"].update(key.pack(), layouts.Service(number, len(backends), affinity, 7, routed).pack())
 
 
 @contextlib.contextmanager
@@ -143,6 +143,24 @@ def test_tcp_reaches_all_backends_and_sees_the_service(services: Machine, versio
                 assert dialler.getpeername()[:2] == (SERVICE[version], 80)
                 reached[accepting(backends, dialler)] += 1
         assert sum(reached.values()) == 40 and min(reached.values()) > 5
+
+
+@VERSIONS
+def test_a_routed_service_keeps_its_address(services: Machine, version: int) -> None:
+    """Its connections go where the service's own address leads; not so its datagrams."""
+    with servers(version, socket.SOCK_STREAM) as (own, backend):
+        (address, port), mapped = own.getsockname()[:2], "::ffff:" if version == 46 else ""
+        for routed in (0, 1):
+            publish(services, address, TCP, where([backend]), port=port, routed=routed)
+            with client(version, socket.SOCK_STREAM) as dialler:
+                dialler.connect((mapped + address, port))
+                assert accepting([backend, own], dialler) == routed
+    with servers(version, socket.SOCK_DGRAM) as (own, backend), client(version, socket.SOCK_DGRAM) as dialler:
+        (address, port), mapped = own.getsockname()[:2], "::ffff:" if version == 46 else ""
+        publish(services, address, UDP, where([backend]), port=port, routed=1)
+        dialler.connect((mapped + address, port))
+        dialler.send(b"x")
+        assert ready([backend, own]) == 0
 
 
 @VERSIONS
