@@ -9,8 +9,6 @@ from weft.model.net import Prefix
 from weft.model.objects import Namespace, NamespacedName, NodeConfig, Workload
 from weft.model.world import World
 from weft.plan import Compiler
-from weft.plan.identities import Identities
-from weft.plan.numbering import NumberSpace
 
 
 def pod(number: int, app: str, account: str = "default", namespace: str = "shop") -> Workload:
@@ -52,7 +50,9 @@ def test_mappings_shrink_when_most_identities_have_gone() -> None:
     compiler.compile(world(*(pod(number, f"app-{number}") for number in range(500))))
     identities = compiler._identities
     compiler.compile(world(*few))
-    fresh = Identities(NumberSpace({}))
-    for mapping, example in ((identities.at, fresh.at), (identities.members, fresh.members)):
+    for mapping in (identities.at, identities.members, compiler._peers.content):
         assert len(mapping) == 4  # and three reserved ones
-        assert mapping.__sizeof__() < 1000, type(example)
+        assert mapping.__sizeof__() < 1000
+    numbers = compiler._spaces["identity"]
+    assert len(numbers._numbers) == len(numbers._taken) == 1
+    assert numbers._numbers.__sizeof__() < 1000 and numbers._taken.__sizeof__() < 1000

@@ -113,7 +113,11 @@ class NumberSpace:
     def settle(self) -> Mapping[bytes, int]:
         """End of a compile: the numbers in use."""
         if self._changed:
-            self._taken.difference_update(self._leaving.values())
+            if len(self._leaving) > len(self._numbers):  # neither gets smaller by itself
+                self._numbers = dict(self._numbers)
+                self._taken = set(self._numbers.values())
+            else:
+                self._taken.difference_update(self._leaving.values())
             self._leaving.clear()
             self._settled = dict(self._numbers)
             self._changed = False

@@ -110,8 +110,11 @@ class Partition:
         removed: Iterable[int],
     ) -> set[int]:
         """Positions whose content is another one now, the added ones included. ``index`` holds all but ``removed``."""
+        before = len(self.content)
         for position in removed:
             self._leave(position)
+        if len(self.content) < before // 2:
+            self.content = dict(self.content)  # it does not get smaller by itself
         moved = self._change_selectors(index, selectors)
         if added:
             fresh = LabelIndex(added)
