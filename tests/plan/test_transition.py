@@ -126,6 +126,24 @@ def test_edited_http_rules_replace_the_listener_without_a_refusal_in_between() -
     assert bumps(steps) == 1
 
 
+def test_a_listener_goes_with_the_last_peer_that_needs_it() -> None:
+    both = with_http("/a")
+    ((spec,),) = both.policies.values()
+    client = LabelSelector((Requirement("k8s:app", Operator.IN, ("client",)),))
+    more = replace(
+        spec.rules[0], index=1, peers=(client,), ports=(PortMatch(TCP, 80, 80, http=(HttpMatch(path="/b"),)),)
+    )
+    policies = {REF: (replace(spec, rules=(*spec.rules, more)),)}
+    peers = [pod(4, app="client"), pod(5, app="client")]
+    compiler, counts = Compiler(), []
+    for some in (peers, peers[:1], [], peers[1:]):
+        now = replace(both, policies=policies, workloads={**both.workloads, **{each.key: each for each in some}})
+        compiled = compiler.compile(now)
+        counts.append(len(compiled.desired.listeners))
+        assert compiled.desired == Compiler().compile(now).desired
+    assert counts == [2, 2, 1, 2]
+
+
 def test_http_rules_edited_at_both_ends_never_meet_the_others_old_ones() -> None:
     old, _, steps = change(with_http("/a", egress=True), with_http("/b", egress=True))
     watch = Watch(old, map(ip_address, ("10.0.0.2", "10.0.0.3")), ((TCP, 80),))

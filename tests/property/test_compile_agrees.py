@@ -58,8 +58,14 @@ def test_compiled_maps_agree_with_the_reference_model(world: World) -> None:
     assert not disagreements(world, compile_world(world))
 
 
-@given(histories(4))
-@settings(max_examples=100, deadline=None, derandomize=True)
+@given(worlds(http=True))
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_compiled_rule_sets_agree_with_the_reference_model(world: World) -> None:
+    assert not disagreements(world, compile_world(world))
+
+
+@given(histories(4) | histories(4, http=True))
+@settings(max_examples=150, deadline=None, derandomize=True)
 def test_compiling_step_by_step_gives_what_compiling_at_once_gives(sequence: list[World]) -> None:
     compiler = Compiler()
     for world in sequence:

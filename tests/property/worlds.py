@@ -136,18 +136,17 @@ def cidr_selectors() -> st.SearchStrategy[CidrSelector]:
     )
 
 
+def http_matches() -> st.SearchStrategy[PortMatch]:
+    http = st.lists(st.sampled_from(_HTTP), min_size=1, max_size=2, unique=True).map(tuple)
+    low, high = st.sampled_from((79, 80, 80)), st.sampled_from((80, 81, 8080))
+    by_number = st.builds(lambda first, last, some: PortMatch(TCP, first, last, "", some), low, high, http)
+    return by_number | st.builds(lambda some: PortMatch(TCP, 0, 0, "http", some), http)
+
+
 def port_matches() -> st.SearchStrategy[PortMatch]:
     numbers = st.sampled_from((0, 53, 79, 80, 81, 443, 8080, 65535))
-    http = st.lists(st.sampled_from(_HTTP), min_size=1, max_size=2, unique=True).map(tuple)
     return (
-        st.builds(
-            lambda one, other, name, some: PortMatch(TCP, min(one, other), max(one, other), name, some),
-            st.sampled_from((79, 80, 8080)),
-            st.sampled_from((80, 81, 8080)),
-            st.just(""),
-            http,
-        )
-        | st.builds(lambda some: PortMatch(TCP, 0, 0, "http", some), http)
+        http_matches()
         | st.builds(
             lambda protocol, one, other: PortMatch(protocol, min(one, other), max(one, other)),
             st.sampled_from((TCP, UDP, SCTP)),
@@ -160,9 +159,13 @@ def port_matches() -> st.SearchStrategy[PortMatch]:
     )
 
 
-def specs(ref: PolicyRef) -> st.SearchStrategy[PolicySpec]:
+def specs(ref: PolicyRef, *, http: bool = False) -> st.SearchStrategy[PolicySpec]:
+    """``http``: mostly rules about requests, for everybody."""
     peers = st.none() | st.lists(label_selectors() | cidr_selectors(), max_size=3).map(tuple)
     ports = st.none() | st.lists(port_matches(), max_size=3).map(tuple)
+    if http:
+        peers = st.none() | st.lists(label_selectors(), min_size=1, max_size=2).map(tuple)
+        ports = st.lists(http_matches(), min_size=1, max_size=3).map(tuple)
     rule = st.tuples(st.sampled_from(Direction), st.sampled_from(Action), peers, ports)
     return st.builds(
         lambda subject, isolates, rules: PolicySpec(
@@ -177,9 +180,9 @@ def specs(ref: PolicyRef) -> st.SearchStrategy[PolicySpec]:
     )
 
 
-def worlds() -> st.SearchStrategy[World]:
+def worlds(*, http: bool = False) -> st.SearchStrategy[World]:
     refs = [PolicyRef("CiliumNetworkPolicy", "a", name) for name in ("one", "two", "three")]
-    optional = {ref: specs(ref).map(lambda spec: (spec,)) for ref in refs}
+    optional = {ref: specs(ref, http=http).map(lambda spec: (spec,)) for ref in refs}
     return st.builds(
         lambda workloads, policies: World(
             NODE,
@@ -193,11 +196,11 @@ def worlds() -> st.SearchStrategy[World]:
 
 
 @st.composite
-def histories(draw: st.DrawFn, length: int = 3) -> list[World]:
+def histories(draw: st.DrawFn, length: int = 3, *, http: bool = False) -> list[World]:
     """A world and what becomes of it: each time some pods and some policies are other ones, or gone."""
-    sequence = [draw(worlds())]
+    sequence = [draw(worlds(http=http))]
     for _ in range(length - 1):
-        before, other = sequence[-1], draw(worlds())
+        before, other = sequence[-1], draw(worlds(http=http))
         renewed = draw(st.sets(st.sampled_from(("p0", "p1", "p2", "p3", "p4", "one", "two", "three"))))
         workloads = [pod for pod in before.workloads.values() if pod.key.name not in renewed]
         workloads += [pod for pod in other.workloads.values() if pod.key.name in renewed]
