@@ -30,6 +30,7 @@ class Routes:
         self._book = RouteBook()
         self._changed = False
         self._held: dict[tuple[ClusterRef, str], _Held] = {}
+        self._keys: dict[ClusterRef, list[RouteKey]] = {}
         self._needed: frozenset[ClusterRef] = frozenset()
         self.routed: frozenset[ClusterRef] = frozenset()
         """Ports that some route concerns."""
@@ -51,17 +52,19 @@ class Routes:
 
     def update(self, services: Services, stale: set[NamespacedName]) -> None:
         """``stale``: Services whose numbers or backends may be other ones now."""
+        ports = {port for port in self.routed if port.service in stale}
         if self._changed:
-            self._hold()
+            ports |= self._hold()
             self._needed = frozenset(_mentioned(self._book.tables))
-        if self._changed or any(port.service in stale for port in self.routed):
-            self._enter(services)
+        if ports:
+            self._enter(services, ports)
         if self._changed or any(port.service in stale for port in self._needed):
             self._follow(services, stale)
         self._changed = False
 
-    def _hold(self) -> None:
-        """Numbers for the tables, in an order that does not depend on how the world came about."""
+    def _hold(self) -> set[ClusterRef]:
+        """Numbers for the tables, in an order that does not depend on how the world came about. Returns the ports
+        whose tables are other ones now."""
         tables = {(port, scope): table for port, some in self._book.tables.items() for scope, table in some.items()}
         gone = {key: held for key, held in self._held.items() if tables.get(key) is not held.table}
         come = [key for key, table in tables.items() if key not in self._held or key in gone]
@@ -72,12 +75,20 @@ class Routes:
         for key in gone.keys() - tables.keys():
             del self._held[key]
         self._scopes.replace({scope for _, scope in self._held if scope != EVERYONE})
+        return {port for port, _ in (*gone, *come)}
 
-    def _enter(self, services: Services) -> None:
-        routes: dict[RouteKey, int] = {}
-        for (port, scope), held in self._held.items():
-            number = 0 if scope == EVERYONE else self._scopes.number(scope)
-            routes.update((RouteKey(id_, number), held.number) for id_ in services.ids(port))
+    def _enter(self, services: Services, ports: set[ClusterRef]) -> None:
+        routes = dict(self.routes)
+        for port in ports:
+            for key in self._keys.pop(port, ()):
+                del routes[key]
+        for port in ports & self.routed:
+            ids = services.ids(port)
+            for scope in self._book.tables[port]:
+                number = 0 if scope == EVERYONE else self._scopes.number(scope)
+                made = [RouteKey(id_, number) for id_ in ids]
+                routes.update(dict.fromkeys(made, self._held[port, scope].number))
+                self._keys.setdefault(port, []).extend(made)
         if routes != self.routes:
             self.routes = routes
 
