@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.policy.shop import read
+from weft.agent.explaining import request_of
+from weft.api.server import Refusal
 from weft.model.http import HeaderMatch, HttpMatch, HttpPermission, Mismatch
 from weft.model.net import RuleId
 from weft.model.origin import ManifestError, Origin
@@ -104,3 +106,12 @@ def test_the_first_that_fits_is_credited_and_its_headers_are_seen_to() -> None:
 def test_errors_name_the_place(expression: str, place: int) -> None:
     with pytest.raises(ManifestError, match=f"at character {place + 1}: "):
         check(expression, Spot(Origin("p.yaml", {})))
+
+
+def test_a_request_is_written_as_clients_write_it() -> None:
+    written = {"method": "GET", "path": "/", "headers": ["X-A: b", "x-a:c", "Via:"]}
+    assert request_of(written, "web:80") == Request("GET", "/", "web", {"x-a": "b,c", "via": ""})
+    assert request_of(written, "web:8080/TCP").host == "web:8080"
+    assert request_of({**written, "headers": ["Host: shop.example"]}, "web:80").host == "shop.example"
+    with pytest.raises(Refusal, match='"X-A" is not a header; expected "name: value"'):
+        request_of({**written, "headers": ["X-A"]}, "web:80")
