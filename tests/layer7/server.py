@@ -1,14 +1,17 @@
 """An HTTP server of Python's standard library: answers any request with its path, and logs what it served.
 
-Runs inside a pod: ``server.py PORT LOG``. LOG gets a line for each request: what the request line asks for.
+Runs inside a pod: ``server.py PORT LOG``. LOG gets a line for each request: its method, and its path as a server of
+files would read it (unescaped, without dot segments).
 """
 
 from __future__ import annotations
 
 import os
+import posixpath
 import socket
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -17,10 +20,12 @@ class Handler(BaseHTTPRequestHandler):
     log = -1
 
     def answer(self) -> None:
-        os.write(self.log, self.requestline.encode("latin-1") + b"\n")
+        path = posixpath.normpath(unquote(self.path.partition("?")[0].partition("#")[0], "latin-1"))
+        os.write(self.log, f"{self.command} {path!a}\n".encode())
         if self.headers.get("upgrade", "").lower() == "websocket":
             self.upgrade()
             return
+        # As most servers of the standard library, it knows nothing of chunks.
         self.rfile.read(int(self.headers.get("content-length") or 0))
         body = self.path.encode("latin-1")
         self.send_response(200)
@@ -31,7 +36,7 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_HEAD = do_PUT = answer  # noqa: N815
 
     def upgrade(self) -> None:
-        """Refuses on /public?refuse, else switches and answers every byte by itself."""
+        """Refuses on /public/refuse, else switches and answers every byte by itself."""
         if "refuse" in self.path:
             self.send_response(400)
             self.send_header("Content-Length", "0")

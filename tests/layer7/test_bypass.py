@@ -40,7 +40,7 @@ def never_served(scene: Scene) -> Iterator[None]:
 def test_every_way_in_is_judged(scene: Scene) -> None:
     for place in (scene.client, scene.outside):
         assert scene.verdicts(place) == JUDGED, place.name
-    assert scene.served() == {"GET /public HTTP/1.1"}
+    assert scene.served() == {"GET '/public'"}
 
 
 def test_the_node_itself_is_not_judged(scene: Scene) -> None:
