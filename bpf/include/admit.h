@@ -43,7 +43,7 @@ GLOBAL int admit_flow(struct trip *t, __u32 initiator)
 
 /* A segment of a connection that Envoy has and the flow table has not: begun over lo towards an address of the node, or
  * older than the table. `mark` is that of Envoy's socket. */
-SUBPROGRAM int admit_known(struct trip *t, __u32 mark)
+INLINE int admit_known(struct trip *t, __u32 mark)
 {
 	__u32 reply = mark != MARK_PROXY_ANSWER; /* Envoy began it, so this comes from its server */
 	int reason;
@@ -63,7 +63,7 @@ SUBPROGRAM int admit_known(struct trip *t, __u32 mark)
 }
 
 /* Begin a flow if both policies allow it; fills t->decision and returns its reason. */
-SUBPROGRAM int admit_new(struct __sk_buff *skb, struct trip *t)
+INLINE int admit_new(struct __sk_buff *skb, struct trip *t)
 {
 	int reason;
 
@@ -141,7 +141,7 @@ GLOBAL int admit(struct __sk_buff *skb, struct trip *t)
 	if (!t)
 		return VERDICT_INVALID_PACKET;
 	me = t->side & 1;
-	flow = bpf_map_lookup_elem(&flows, &t->key);
+	flow = flow_find(&t->key);
 
 	/* Where Envoy speaks in a pod's name, nobody else may, nor the other way round; unless that is over. */
 	if (flow && (flow->proxy >> me & 1) != t->from_proxy &&

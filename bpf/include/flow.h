@@ -123,10 +123,19 @@ INLINE void flow_uncount(__u32 endpoint)
 		__sync_fetch_and_add(&count->live, -1);
 }
 
+/* The entry under a key that a GLOBAL function was given: before 6.2 such memory is no map's key, so it is copied. */
+SUBPROGRAM struct flow *flow_find(const struct flow_key *wanted)
+{
+	struct flow_key key = *wanted;
+
+	return bpf_map_lookup_elem(&flows, &key);
+}
+
 /* Adds the entry, or replaces the conversation under the same key: that one's owner goes on paying for it. 0, or the
  * verdict that refuses it. */
-SUBPROGRAM int flow_write(const struct flow_key *key, struct flow *flow)
+SUBPROGRAM int flow_write(const struct flow_key *wanted, struct flow *flow)
 {
+	struct flow_key copy = *wanted, *key = &copy; /* see flow_find() */
 	struct flow *before = bpf_map_lookup_elem(&flows, key);
 	__u32 owner = flow->owner;
 	int refused;
