@@ -79,7 +79,7 @@ int proxy_opened(struct bpf_sock_ops *ctx)
 #define FIND_MAX 64 /* ports in one run */
 
 /* Enters one listener that was there before the map; 1 if it listens. */
-SUBPROGRAM int find_one(struct __sk_buff *skb, __u16 port, __u32 family)
+GLOBAL int find_one(struct __sk_buff *skb, __u32 port, __u32 family)
 {
 	struct proxy_key key = {.family = family, .port = port};
 	__u32 v4 = family == PROXY_FAMILY_V4;
