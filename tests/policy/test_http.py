@@ -115,3 +115,8 @@ def test_a_request_is_written_as_clients_write_it() -> None:
     assert request_of({**written, "headers": ["Host: shop.example"]}, "web:80").host == "shop.example"
     with pytest.raises(Refusal, match='"X-A" is not a header; expected "name: value"'):
         request_of({**written, "headers": ["X-A"]}, "web:80")
+
+
+@pytest.mark.parametrize("path", ["/a/%2e%2e;/b", "/a/%2e;x/b"])
+def test_dots_with_parameters_pass_no_rule(path: str) -> None:
+    assert judge([HttpPermission(RuleId(1), HttpMatch())], Request("GET", path)) is None

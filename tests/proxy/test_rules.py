@@ -21,6 +21,7 @@ def ruled(stage: Scene) -> Scene:
         NUMBER: rules(
             HttpMatch(method="GET", path="/public(/.*|[?].*)?"),
             HttpMatch(method="PUT|POST", host="shop[.]example(:[0-9]+)?"),
+            HttpMatch(path="/long/[a-z]{1,64}/x"),
             HttpMatch(path="/header", headers=(header("x-who", "me"), header("x-there"))),
         ),
         SOFT: rules(
@@ -57,6 +58,10 @@ def ruled(stage: Scene) -> Scene:
         ("GET", "/public/..%2fprivate", {}, 400),
         ("GET", "/public/..%5Cprivate", {}, 400),
         ("GET", "/public/#/../private", {}, 400),
+        ("GET", "/public/%2e%2e;/private", {}, 403),
+        ("GET", "/public/%2e;/private", {}, 403),
+        ("GET", "/public/a..;/b", {}, 200),
+        ("GET", f"/long/{'a' * 64}/x", {}, 200),
         ("PUT", "/x", {"Host": "shop.example"}, 200),
         ("POST", "/x", {"Host": "shop.example:80"}, 200),
         ("PUT", "/x", {"Host": "shop.example.org"}, 403),

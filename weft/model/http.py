@@ -12,6 +12,10 @@ from typing import NamedTuple
 from weft.model.net import RuleId
 from weft.model.origin import FieldPath
 
+DOTS_WITH_PARAMETERS = r"[^?]*/\.\.?;.*"
+"""Paths that no rule set lets pass: servlet containers take ``/..;x`` for ``/..``, which Envoy leaves when its dots
+came escaped, so the server would see another path than the rules did."""
+
 
 class Mismatch(Enum):
     """What becomes of a request whose header is another one (Cilium's HeaderMatch); never a refusal."""

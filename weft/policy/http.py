@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
-from weft.model.http import HeaderMatch, HttpMatch
+from weft.model.http import DOTS_WITH_PARAMETERS, HeaderMatch, HttpMatch
 from weft.policy.httppath import Unacceptable, normalise
 from weft.policy.regex import fits
 
@@ -40,7 +40,7 @@ def judge(permissions: Iterable[Permission], request: Request) -> Permission | N
     What is no HTTP to Envoy (over HTTP/1, an unknown method or a missing Host) is answered with 400 before any rule.
     """
     path = normalise(request.path)
-    if isinstance(path, Unacceptable):
+    if isinstance(path, Unacceptable) or fits(DOTS_WITH_PARAMETERS, path):
         return None
     return next((one for one in permissions if not misfits(one[1], request._replace(path=path))), None)
 

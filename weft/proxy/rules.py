@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
-from weft.model.http import HeaderMatch, HttpPermission, HttpRuleSet, Mismatch
+from weft.model.http import DOTS_WITH_PARAMETERS, HeaderMatch, HttpPermission, HttpRuleSet, Mismatch
 from weft.proxy import names
 
 Json = dict[str, Any]
@@ -23,12 +23,14 @@ DENIED_BODY = "Access denied\r\n"
 def rule_set_routes(number: int, rules: HttpRuleSet) -> Json:
     """The RouteConfiguration. Errors: ValueError if a rule has more than MOST_MISMATCHES soft headerMatches."""
     upstream = {"cluster": names.original_cluster(names.phase_of(rules)), "timeout": "0s"}
-    routes = [
+    refusal = {"direct_response": {"status": 403, "body": {"inline_string": DENIED_BODY}}}
+    dots = {"name": ":path", "string_match": full_match(DOTS_WITH_PARAMETERS)}
+    routes: list[Json] = [{"name": names.DENIED, "match": {"prefix": "", "headers": [dots]}, **refusal}]
+    routes += [
         route
         for position, permission in enumerate(rules.permissions)
         for route in _alternatives(position, permission, upstream)
     ]
-    refusal = {"direct_response": {"status": 403, "body": {"inline_string": DENIED_BODY}}}
     routes.append({"name": names.DENIED, "match": {"prefix": ""}, **refusal})
     routes.append({"name": names.DENIED, "match": {"connect_matcher": {}}, **refusal})
     return {
