@@ -138,7 +138,7 @@ class Agent:
         self.waiting = Waiting(self.store)
         self._stack.callback(self.waiting.close)
         self._stack.push_async_callback(self.pods.close)
-        self.pods.start(self.check)
+        self.pods.start(lambda changes: self.check(changes, dry_run=True))  # no pod waits for Envoy
         self.deployments.wake()
         for work in (self._housekeeping(), self.deployments.run(), self._keep_dns(zone_file.directory)):
             self._spawn(work)
