@@ -51,8 +51,11 @@ def dial(address: str, port: int, timeout: float, mark: int = 0, source_port: in
     return made
 
 
-def exchange(connection: socket.socket, path: str, method: str = "GET", headers: str = "") -> str:
-    """One request; the status, or how the connection ended. Closes it where the server says so."""
+def exchange(
+    connection: socket.socket, path: str, method: str = "GET", headers: str = "", content: bool = False
+) -> str:
+    """One request; the status (``content``: the answer's body), or how the connection ended. Closes it where the server
+    says so."""
     try:
         connection.sendall(f"{method} {path} HTTP/1.1\r\nHost: server\r\n{headers}\r\n".encode())
         head = b""
@@ -70,7 +73,7 @@ def exchange(connection: socket.socket, path: str, method: str = "GET", headers:
             body += more
         if b"\r\nconnection: close" in head.lower():
             connection.close()
-        return head.split()[1].decode()
+        return body.decode() if content else head.split()[1].decode()
     except OSError as error:
         return outcome(error)
 
@@ -78,7 +81,7 @@ def exchange(connection: socket.socket, path: str, method: str = "GET", headers:
 def one(address: str, port: int, path: str, timeout: float = 5.0, more: dict[str, Any] | None = None) -> str:
     """One request on a connection of its own."""
     more = dict(more or {})
-    how = {name: more.pop(name) for name in ("method", "headers") if name in more}
+    how = {name: more.pop(name) for name in ("method", "headers", "content") if name in more}
     try:
         with dial(address, port, timeout, **more) as connection:
             return exchange(connection, path, **how)

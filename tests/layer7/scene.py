@@ -42,7 +42,7 @@ spec:
 """
 """For the client and for the outside; two rules, one listener."""
 Question = tuple[Any, ...]
-"""Address, port, path; seconds; {"mark", "source_port", "method", "headers"}."""
+"""Address, port, path; seconds; {"mark", "source_port", "method", "headers", "content"}."""
 
 
 class Place(NamedTuple):

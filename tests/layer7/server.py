@@ -1,4 +1,4 @@
-"""An HTTP server of Python's standard library: answers any request with its path, and logs what it served.
+"""An HTTP server of Python's standard library: answers with path and headers (JSON), logs what it served.
 
 Runs inside a pod: ``server.py PORT LOG``. LOG gets a line for each request: its method, and its path as a server of
 files would read it (unescaped, without dot segments).
@@ -6,6 +6,7 @@ files would read it (unescaped, without dot segments).
 
 from __future__ import annotations
 
+import json
 import os
 import posixpath
 import socket
@@ -27,7 +28,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         # As most servers of the standard library, it knows nothing of chunks.
         self.rfile.read(int(self.headers.get("content-length") or 0))
-        body = self.path.encode("latin-1")
+        body = json.dumps([self.path, [(name.lower(), value) for name, value in self.headers.items()]]).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

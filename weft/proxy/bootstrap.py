@@ -84,6 +84,9 @@ def bootstrap(node: str, paths: Paths, heap_bytes: int, connections: int, port_r
                         # One client's burst of requests does not hold up the others (CVE-2023-44487 and its kin).
                         "http.max_requests_per_io_cycle": 1,
                         "overload.premature_reset_total_stream_count": 100,
+                        # A header that is there twice is its values, joined (Cilium's reading; RFC 9110, section 5.3).
+                        # Else a rule is content with any of them, and the server may read another one.
+                        "envoy.reloadable_features.match_headers_individually": False,
                         # Instructions of a compiled expression; Envoy's own 100 is less than [a-z]{1,64} needs.
                         "re2.max_program_size.error_level": 32_768,
                     },
