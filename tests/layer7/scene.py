@@ -41,6 +41,8 @@ spec:
     toPorts: [{ports: [{port: "8080", protocol: TCP}], rules: {http: [{method: GET, path: /public}]}}]
 """
 """For the client and for the outside; two rules, one listener."""
+THREADS = 2
+"""Of a load."""
 Question = tuple[Any, ...]
 """Address, port, path; seconds; {"mark", "source_port", "method", "headers", "content"}."""
 
@@ -100,7 +102,7 @@ class Load(Client):
         paths: Sequence[str] = (PUBLIC, FORBIDDEN),
         *,
         keep: bool = False,
-        threads: int = 2,
+        threads: int = THREADS,
         timeout: float = 10.0,
     ) -> None:
         options = {"targets": targets, "paths": paths, "keep": keep, "threads": threads, "timeout": timeout}

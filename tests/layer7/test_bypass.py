@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab import Lab, until
-from tests.layer7.scene import FORBIDDEN, LISTENERS, POLICY, PUBLIC, Held, Load, Place, Scene
+from tests.layer7.scene import FORBIDDEN, LISTENERS, POLICY, PUBLIC, THREADS, Held, Load, Place, Scene
 
 JUDGED = {(PUBLIC, "200"), (FORBIDDEN, "403")}
 MARKS = (0x200, 0x900, 0xA00, 0xB00, 0xC00, 0xF00, 0x800)
@@ -75,6 +75,32 @@ def test_a_rule_that_is_edited_under_load(scene: Scene, keep: bool) -> None:
         for load in (of_client, of_outside):
             counts, longest = load.end()
             assert counts[FORBIDDEN].keys() <= {"403", "reset"}, counts
+            assert counts[PUBLIC].keys() <= {"200", "reset"}, counts
+            assert longest < 3
+
+
+def test_a_rule_that_is_added_under_load(scene: Scene) -> None:
+    """From the moment that apply returns, not one forbidden request is served, on old connections or new ones."""
+    with (
+        Load(scene.client, scene.targets(scene.client), keep=True) as kept,
+        Load(scene.client, scene.targets(scene.client)) as single,
+        Load(scene.outside, scene.targets(scene.outside), keep=True) as of_outside,
+    ):
+        for _ in range(3):
+            scene.lab.delete("cnp", "server")
+            for load in (kept, single, of_outside):
+                load.served(path=FORBIDDEN)
+            scene.lab.apply(POLICY)
+            for load in (kept, single, of_outside):
+                before = load.counts()[FORBIDDEN]["200"]
+                load.served(path=FORBIDDEN, status="403")
+                # What was answered before apply returned may be counted after it: one for each thread.
+                assert load.counts()[FORBIDDEN]["200"] <= before + THREADS
+        scene.forget()
+        for load in (kept, single, of_outside):
+            load.served()
+            counts, longest = load.end()
+            assert counts[FORBIDDEN].keys() <= {"200", "403", "reset"}, counts
             assert counts[PUBLIC].keys() <= {"200", "reset"}, counts
             assert longest < 3
 
