@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.lab import Lab, Pod, until
-from tests.layer7.scene import FORBIDDEN, POLICY, PUBLIC, Load, Place, Scene, is_running
+from tests.layer7.scene import EDITS, FORBIDDEN, POLICY, PUBLIC, Load, Place, Scene, is_running
+from weft.api.client import AgentError
 
 PLAIN = 9000
 AT_ONCE = 2.0
@@ -118,6 +120,36 @@ def test_both_away_refuse_at_once(stage: Stage) -> None:
             assert counts[FORBIDDEN].keys() <= {"403", "reset", "refused", "closed"}, counts
             assert longest < AT_ONCE
     assert busy.stop().outcome == "held"
+
+
+def test_edits_and_deaths_together(stage: Stage) -> None:
+    """Envoy dies while a rule is applied, the agent dies while it applies one, and Envoy right after it."""
+    with (
+        stage.load(stage.client, True) as kept,
+        stage.load(stage.outside, False) as single,
+        ThreadPoolExecutor(1) as second,
+    ):
+        for edit in EDITS[:3]:
+            death = second.submit(stage.kill_envoy)
+            stage.lab.apply(edit)
+            death.result()
+            kept.served()
+            single.served()
+        edited = second.submit(stage.lab.apply, EDITS[3])
+        try:
+            kept.served(3, FORBIDDEN, "403")
+            stage.lab.kill_agent()
+            stage.kill_envoy()
+        finally:
+            stage.lab.start_agent()
+        assert isinstance(edited.exception(), AgentError | None), "it was applied, or the agent was not there"
+        stage.lab.apply(POLICY)
+        for load in (kept, single):
+            load.served(seconds=AT_ONCE)
+            counts, longest = load.end()
+            assert counts[PUBLIC].keys() <= {"200", "reset", "refused", "closed"}, counts
+            assert counts[FORBIDDEN].keys() <= {"403", "reset", "refused", "closed"}, counts
+            assert longest < AT_ONCE
 
 
 def test_the_last_rule_goes_and_envoy_goes(stage: Stage) -> None:

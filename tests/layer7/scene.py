@@ -41,6 +41,14 @@ spec:
     toPorts: [{ports: [{port: "8080", protocol: TCP}], rules: {http: [{method: GET, path: /public}]}}]
 """
 """For the client and for the outside; two rules, one listener."""
+EDITS = (
+    POLICY.replace("path: /public", 'path: "/(public|other)"'),
+    POLICY.replace('"8080"', '"8000", endPort: 8090'),
+    POLICY.replace("  - fromEntities: [world]\n", "  - fromCIDR: [198.51.100.1/32, \"2001:db8:51::1/128\"]\n"),
+    POLICY.replace("{method: GET, path: /public}", "{method: GET, path: /public}, {method: POST}"),
+    POLICY,
+)  # fmt: skip
+"""Of POLICY, none of which allows the forbidden path."""
 THREADS = 2
 """Of a load."""
 Question = tuple[Any, ...]

@@ -8,18 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab import Lab, until
-from tests.layer7.scene import FORBIDDEN, LISTENERS, POLICY, PUBLIC, THREADS, Held, Load, Place, Scene
+from tests.layer7.scene import EDITS, FORBIDDEN, LISTENERS, POLICY, PUBLIC, THREADS, Held, Load, Place, Scene
 
 JUDGED = {(PUBLIC, "200"), (FORBIDDEN, "403")}
 MARKS = (0x200, 0x900, 0xA00, 0xB00, 0xC00, 0xF00, 0x800)
 PROXY_PORT_FIRST = 61000
-EDITS = (
-    POLICY.replace("path: /public", 'path: "/(public|other)"'),
-    POLICY.replace('"8080"', '"8000", endPort: 8090'),
-    POLICY.replace("  - fromEntities: [world]\n", "  - fromCIDR: [198.51.100.1/32, \"2001:db8:51::1/128\"]\n"),
-    POLICY.replace("{method: GET, path: /public}", "{method: GET, path: /public}, {method: POST}"),
-    POLICY,
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

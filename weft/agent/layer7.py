@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -132,8 +133,8 @@ class Layer7:
         self._call_soon(self._take_in, records)
 
     def _exit(self) -> None:
-        """In the proxy's thread."""
-        self._call_soon(self._envoy_ended)
+        """In the proxy's thread, before Envoy is started again; the agent's loop may be busy until after that."""
+        self._call_soon(self._envoy_ended, time.monotonic_ns())
 
     def device_is_up(self) -> None:
         """weft_host is up: the ways to Envoy lead through it. Once, when the node comes up. Errors: DatapathError."""
@@ -149,8 +150,8 @@ class Layer7:
             ways.open_proxy_ways()
         self._open = True
 
-    def _envoy_ended(self) -> None:
-        cut = self._datapath.cut_proxied()
+    def _envoy_ended(self, ended_ns: int) -> None:
+        cut = self._datapath.cut_proxied(ended_ns)
         log.warning("Envoy ended; %d connections through it were cut, and it is started again", cut.flows)
 
 

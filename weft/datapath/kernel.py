@@ -251,11 +251,11 @@ class Datapath:
 
     # ---- layer 7 --------------------------------------------------------------------------------------------------
 
-    def cut_proxied(self) -> Cut:
+    def cut_proxied(self, ended_ns: int | None = None) -> Cut:
         """See weft.datapath.proxied.cut_proxied."""
         from weft.datapath.proxied import cut_proxied  # which needs this module
 
-        return cut_proxied(self)
+        return cut_proxied(self, ended_ns)
 
     def proxied(self) -> dict[str, ProxyCount]:
         """See weft.datapath.proxied.proxied."""

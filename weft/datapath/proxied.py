@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from typing import NamedTuple
 
 from weft.datapath import layouts
@@ -40,14 +41,20 @@ def proxied(datapath: Datapath) -> dict[str, ProxyCount]:
     return found
 
 
-def cut_proxied(datapath: Datapath) -> Cut:
+def cut_proxied(datapath: Datapath, ended_ns: int | None = None) -> Cut:
     """Envoy died: every connection with an end in it is refused from now on (PROXY_GONE), and its other end told at
-    once. New connections are admitted as soon as there is a listener again."""
+    once. New connections are admitted as soon as there is a listener again.
+
+    ``ended_ns``: when it was seen to have ended (monotonic clock; None: now). What was seen since then is left alone:
+    it is the next Envoy's, or the node's stack has answered it with a reset.
+    """
+    ended_ns = time.monotonic_ns() if ended_ns is None else ended_ns
     flows, revision, cut = datapath.maps["flows"], datapath.revision, []
     doomed = []
     for raw, value in flows.items():
         flow = Flow.unpack(value)
-        if flow.proxy and flow.state not in (layouts.FLOW_CLOSING, layouts.FLOW_CUT):
+        over = flow.state in (layouts.FLOW_CLOSING, layouts.FLOW_CUT) or flow.last_seen_ns > ended_ns
+        if flow.proxy and not over:
             gone = flow._replace(state=layouts.FLOW_CUT, cut_why=int(Verdict.PROXY_GONE), revision=revision)
             doomed.append((raw, gone))
     for raw, gone in doomed:
