@@ -70,6 +70,7 @@ def test_what_was_opened_before_the_rule_is_cut(scene: Scene, version: int) -> N
 def test_another_rule_set_cuts_and_none_does_not(scene: Scene, version: int, client_at: int | None) -> None:
     scene.proxy(f"{INGRESS},ingress", f"{OTHER_INGRESS},ingress")
     scene.tables(SERVER, ingress=HTTP_IN)
+    earlier = time.monotonic_ns() - 50_000_000  # flows are dated by a clock that ticks every few milliseconds
     with (
         scene.listen(SERVER, version) as server,
         scene.dial(client_at, address(SERVER, version)) as client,
@@ -145,6 +146,7 @@ def test_when_the_proxy_dies(scene: Scene, version: int, client_at: int | None) 
         assert read(accepted, len(wanted)) == wanted
         scene.events()
         proxy.send_signal(signal.SIGSTOP)  # it can say nothing: the datapath alone tells its clients
+        assert scene.node.datapath.cut_proxied(earlier) == (0, 0), "of a proxy that came since"
         cut = scene.node.datapath.cut_proxied()
         assert cut == (2, 4 if client_at else 3)
         for end in (client, accepted):
