@@ -70,7 +70,6 @@ def test_what_was_opened_before_the_rule_is_cut(scene: Scene, version: int) -> N
 def test_another_rule_set_cuts_and_none_does_not(scene: Scene, version: int, client_at: int | None) -> None:
     scene.proxy(f"{INGRESS},ingress", f"{OTHER_INGRESS},ingress")
     scene.tables(SERVER, ingress=HTTP_IN)
-    earlier = time.monotonic_ns() - 50_000_000  # flows are dated by a clock that ticks every few milliseconds
     with (
         scene.listen(SERVER, version) as server,
         scene.dial(client_at, address(SERVER, version)) as client,
@@ -135,6 +134,7 @@ def test_when_the_proxy_dies(scene: Scene, version: int, client_at: int | None) 
     """Clients are told at once, and a new proxy is found without anybody's help."""
     proxy = scene.standard()
     scene.tables(SERVER, ingress=HTTP_IN)
+    earlier = time.monotonic_ns() - 50_000_000  # flows are dated by a clock that ticks every few milliseconds
     with (
         scene.listen(SERVER, version) as server,
         scene.dial(client_at, address(SERVER, version)) as client,
