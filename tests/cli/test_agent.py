@@ -16,6 +16,7 @@ from tests.lab import Lab, traces, until
 from tests.lab.netns import inside
 from tests.lab.tools import ROOT
 from weft.agent.main import OptionError, Options
+from weft.agent.main import _collector as read_collector
 from weft.agent.main import _node as read_options
 
 OPTIONS = {
@@ -46,6 +47,12 @@ def test_a_wrong_option_is_named(words: str) -> None:
     with pytest.raises(OptionError) as refused:
         read_options(options)
     assert OPTIONS[words] in str(refused.value)
+
+
+def test_a_wrong_collector_is_named() -> None:
+    assert read_collector("") is None
+    with pytest.raises(OptionError, match="--otlp-endpoint http://a:1: expected HOST:PORT, without a scheme"):
+        read_collector("http://a:1")
 
 
 def test_its_socket_is_roots(lab: Lab) -> None:

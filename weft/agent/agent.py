@@ -40,6 +40,7 @@ from weft.model.net import IPAddress
 from weft.model.objects import NodeConfig
 from weft.model.origin import NOWHERE
 from weft.model.world import World
+from weft.proxy.tracing import Collector
 from weft.runtime.dns import system
 from weft.runtime.files import DnsSettings
 from weft.runtime.ipam import AddressPool
@@ -67,6 +68,8 @@ class Settings:
     """BPF map → entries; others have their default."""
     log_headers: Sequence[str] = ()
     """Request headers whose values layer-7 flows show; those with credentials never."""
+    otlp: Collector | None = None
+    """Who gets spans of requests."""
 
 
 class Agent:
@@ -117,7 +120,13 @@ class Agent:
         await self.pods.recover()
         call_soon = asyncio.get_running_loop().call_soon_threadsafe
         self.layer7 = Layer7(
-            self.paths, self.datapath, self.flows.take_l7, self._envoy_problem, call_soon, self._settings.log_headers
+            self.paths,
+            self.datapath,
+            self.flows.take_l7,
+            self._envoy_problem,
+            call_soon,
+            self._settings.log_headers,
+            self._settings.otlp,
         )
         self._stack.callback(self.layer7.close)
         numbers = NumberFile(self.paths.state_dir / "numbers.json")

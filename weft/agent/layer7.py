@@ -20,6 +20,7 @@ from weft.model.policy import Rule
 from weft.model.route import ClusterEndpoint, ClusterRef
 from weft.proxy.process import ProxyError
 from weft.proxy.proxy import Proxy, ProxyStatus, Rejection
+from weft.proxy.tracing import Collector
 from weft.sources.errors import ManifestErrors
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Layer7:
         problem: Callable[[str], None],
         call_soon: Callable[..., object],
         log_headers: Sequence[str] = (),
+        otlp: Collector | None = None,
     ) -> None:
         """``take_in``: records of Envoy's access log. ``problem``: what is wrong with Envoy now, or "" for nothing.
 
@@ -68,6 +70,7 @@ class Layer7:
             on_records=self._records,
             on_exit=self._exit,
             log_headers=log_headers,
+            otlp=otlp,
         )
         self._known: dict[int, Listener] = {}
         self._clusters: Mapping[ClusterRef, tuple[ClusterEndpoint, ...]] = {}

@@ -29,6 +29,7 @@ from weft.datapath.errors import DatapathError
 from weft.datapath.node import NodePaths
 from weft.model.net import IPAddress, IPNetwork
 from weft.model.objects import NodeConfig
+from weft.proxy.tracing import Collector, collector
 from weft.runtime import cgroup, heap
 from weft.runtime.errors import PodError
 from weft.sources.errors import StoreError
@@ -47,8 +48,9 @@ class Options:
     state_dir: str = ""
     upstream_dns: tuple[str, ...] = ()
     map_sizes: Mapping[str, int] = field(default_factory=dict)
-    log_headers: tuple[str, ...] = ()
     """BPF map → entries; others have their default."""
+    log_headers: tuple[str, ...] = ()
+    otlp_endpoint: str = ""
 
 
 class OptionError(Exception):
@@ -68,7 +70,8 @@ def main(options: Options, cleanup: bool = False) -> int:
                 return _clean_up(paths)
             features.require(features.probe())
             upstream = tuple(map(_address, options.upstream_dns))
-            asyncio.run(_serve(paths, config, Settings(upstream, options.map_sizes, options.log_headers)))
+            settings = Settings(upstream, options.map_sizes, options.log_headers, _collector(options.otlp_endpoint))
+            asyncio.run(_serve(paths, config, settings))
     except (OptionError, DatapathError, PodError, StoreError, OSError) as error:
         print(f"weft agent: {error}", file=sys.stderr)
         return 1
@@ -209,3 +212,10 @@ def _address(text: str) -> IPAddress:
         return ipaddress.ip_address(text)
     except ValueError as error:
         raise OptionError(f"--upstream-dns {text}: {error}") from None
+
+
+def _collector(text: str) -> Collector | None:
+    try:
+        return collector(text) if text else None
+    except ValueError as error:
+        raise OptionError(f"--otlp-endpoint {text}: {error}") from None

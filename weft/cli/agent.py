@@ -40,6 +40,12 @@ def arguments(parser: Parser) -> None:
         help="request header that layer-7 flows show; may be given again; default: none, and never credentials",
     )
     parser.add_argument(
+        "--otlp-endpoint",
+        default="",
+        metavar="HOST:PORT",
+        help="OpenTelemetry collector (OTLP over gRPC, no TLS) that gets a span of each layer-7 request; default: none",
+    )
+    parser.add_argument(
         "--map-size",
         action="append",
         default=[],
@@ -75,5 +81,6 @@ def main(options: Options) -> int:
         upstream_dns=tuple(options.upstream_dns),
         map_sizes=dict(options.map_size),
         log_headers=tuple(name.lower() for name in options.log_http_header),
+        otlp_endpoint=options.otlp_endpoint,
     )
     return agent(chosen, cleanup=options.cleanup)

@@ -10,6 +10,7 @@ from weft.model.http import HttpRuleSet
 from weft.model.l7 import Phase
 from weft.proxy import names
 from weft.proxy.clusters import BUFFER_BYTES, http1_options, http2_options, socket_address
+from weft.proxy.tracing import manager_tracing
 
 Json = dict[str, Any]
 TYPE = "type.googleapis.com/envoy."
@@ -37,10 +38,12 @@ SECRET_HEADERS = frozenset(
 """Never asked of Envoy, whatever the configuration says."""
 
 
-def listener(number: int, content: Listener, log_headers: Sequence[str] = (), v6: bool = True) -> Json:
+def listener(
+    number: int, content: Listener, log_headers: Sequence[str] = (), v6: bool = True, traced: bool = False
+) -> Json:
     """The Listener. ``log_headers``: request headers for the access log; those that carry credentials are left out.
 
-    ``v6``: also on the IPv6 address.
+    ``v6``: also on the IPv6 address. ``traced``: requests have spans, which the cluster ``names.OTLP`` gets.
     """
     phase = names.phase_of(content)
     families = (0,) if isinstance(content, HttpRuleSet) else (4, 6)
@@ -48,7 +51,8 @@ def listener(number: int, content: Listener, log_headers: Sequence[str] = (), v6
     chains: list[Json] = []
     for family in families:
         if isinstance(content, HttpRuleSet) or content.rules:
-            chains.append(_chain(number, phase, "http", _manager(number, family, log_headers), family))
+            manager = _manager(number, family, log_headers, manager_tracing(phase) if traced else {})
+            chains.append(_chain(number, phase, "http", manager, family))
             # For each family again: Envoy picks by address first and does not come back.
             chains.append(_chain(number, phase, "tls", _forward(names.NOWHERE), family))
         else:
@@ -121,7 +125,7 @@ def _forward(cluster: str) -> Json:
     )
 
 
-def _manager(number: int, family: int, log_headers: Sequence[str]) -> Json:
+def _manager(number: int, family: int, log_headers: Sequence[str], tracing: Json) -> Json:
     """The HTTP connection manager: a proxy that applications do not see; paths that cannot be read in two ways."""
     logged = [*TRACE_HEADERS, *(name for name in map(str.lower, log_headers) if name not in SECRET_HEADERS)]
     return extension(
@@ -156,6 +160,7 @@ def _manager(number: int, family: int, log_headers: Sequence[str]) -> Json:
         early_header_mutation_extensions=[keep_forwarded_proto()],
         generate_request_id=False,
         preserve_external_request_id=True,
+        **tracing,
         access_log=[
             _access_log(
                 "http_grpc",

@@ -18,6 +18,7 @@ from weft.model.l7 import L7Record
 from weft.model.route import ClusterEndpoint, ClusterRef
 from weft.proxy.bootstrap import Paths
 from weft.proxy.process import Limits, Process, ProxyError
+from weft.proxy.tracing import Collector
 
 if TYPE_CHECKING:
     from weft.proxy.worker import Worker
@@ -56,7 +57,8 @@ class Proxy:
 
     ``directory``: Envoy's run directory, made 0700 for its user. ``cgroup``: its control group, made if missing.
     ``on_records`` and ``on_exit`` are called in the proxy's own thread and must neither block nor call the proxy;
-    ``on_exit`` once for each end of Envoy that was not asked for, before it is started again.
+    ``on_exit`` once for each end of Envoy that was not asked for, before it is started again. ``otlp``: who gets
+    spans; None: there are none.
     """
 
     def __init__(
@@ -68,11 +70,12 @@ class Proxy:
         on_records: Callable[[list[L7Record]], None] = _ignore,
         on_exit: Callable[[], None] = _ignore,
         log_headers: Sequence[str] = (),
+        otlp: Collector | None = None,
         limits: Limits = Limits(),  # noqa: B008
     ) -> None:
         self.paths = Paths(directory)
         self.process = Process(self.paths, cgroup, node, limits)
-        self._options = (on_records, on_exit, tuple(log_headers))
+        self._options = (on_records, on_exit, tuple(log_headers), otlp)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._worker: Worker | None = None
 

@@ -25,9 +25,12 @@ class ListenerResources(NamedTuple):
 
 
 def listener_resources(
-    number: int, content: Listener, log_headers: Sequence[str] = (), v6: bool = True
+    number: int, content: Listener, log_headers: Sequence[str] = (), v6: bool = True, traced: bool = False
 ) -> ListenerResources:
-    """``v6``: the node has IPv6. Errors: ValueError with the reason why Envoy cannot do what the rules say."""
+    """``v6``: the node has IPv6. ``traced``: there is a collector.
+
+    Errors: ValueError with the reason why Envoy cannot do what the rules say.
+    """
     routes: tuple[Json, ...]
     if isinstance(content, HttpRuleSet):
         routes = (rule_set_routes(number, content),)
@@ -35,7 +38,7 @@ def listener_resources(
         routes = tuple(table_routes(number, content, family) for family in FAMILIES)
     else:
         routes = ()
-    return ListenerResources(listener(number, content, log_headers, v6), routes)
+    return ListenerResources(listener(number, content, log_headers, v6, traced), routes)
 
 
 def references(content: Listener) -> set[ClusterRef]:

@@ -23,6 +23,7 @@ from weft.proxy.process import USER, Process, ProxyError, open_port_range, reap,
 from weft.proxy.proxy import ProxyStatus, Rejection
 from weft.proxy.resources import cluster_resources, endpoint_resources, listener_resources, references
 from weft.proxy.service import GrpcServer
+from weft.proxy.tracing import Collector, collector_cluster
 from weft.proxy.wire import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resource, resource
 
 log = logging.getLogger("weft.proxy")
@@ -43,8 +44,10 @@ class Worker:
         on_records: Callable[[list[L7Record]], None],
         on_exit: Callable[[], None],
         log_headers: tuple[str, ...],
+        otlp: Collector | None,
     ) -> None:
         self._paths, self._process, self._on_exit, self._log_headers = paths, process, on_exit, log_headers
+        self._otlp = [resource(CLUSTER, collector_cluster(otlp))] if otlp else []
         self._ads = Ads()
         self._server = GrpcServer(self._ads, AccessLog(on_records))
         self._handle: int | None = None
@@ -107,6 +110,7 @@ class Worker:
         self._contents = {number: content for number, content in self._contents.items() if number in numbers}
         used = {ref for content in self._contents.values() for ref in references(content)}
         clusters = {names.cluster_name(ref, family) for ref in used for family in (4, 6)}
+        clusters |= {item.name for item in self._otlp}
         gone += [key for key in self._keys((CLUSTER, ENDPOINTS)) if key[1] not in clusters]
         self._endpoints = {ref: value for ref, value in self._endpoints.items() if ref in used}
         self._ads.remove(gone)
@@ -154,9 +158,10 @@ class Worker:
 
     def _translate(self, number: int, content: Listener) -> list[Resource]:
         """In the order in which Envoy can be told."""
-        built = listener_resources(number, content, self._log_headers, self._v6)
+        built = listener_resources(number, content, self._log_headers, self._v6, traced=bool(self._otlp))
         refs = references(content)
         return [
+            *self._otlp,
             *(resource(CLUSTER, json) for json in cluster_resources(refs, self._port_range)),
             *(resource(ENDPOINTS, json) for json in endpoint_resources(refs, self._endpoints)),
             resource(LISTENER, built.listener),
