@@ -30,7 +30,8 @@ ASK = f"""
 import http.client
 for method in ("GET", "POST"):
     connection = http.client.HTTPConnection("%s", 8080, timeout=10)
-    headers = {{"Authorization": "s3cret", "X-Team": "blue", "X-Other": "mum", "traceparent": "00-{TRACE_ID}-b7ad6b7169203331-01"}}
+    headers = {{"Authorization": "s3cret", "X-Team": "blue", "X-Other": "mum"}}
+    headers["traceparent"] = "00-{TRACE_ID}-b7ad6b7169203331-01"
     connection.request(method, "/public", headers=headers)
     print(method, connection.getresponse().status)
 """
