@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from weft.agent import conditions, dumps, explaining, status
+from weft.agent import conditions, status
 from weft.agent.agent import KERNEL, Agent
 from weft.agent.quoting import quoting
 from weft.api.server import Refusal
@@ -15,7 +15,6 @@ from weft.datapath.query import Question, ask
 from weft.flows.query import FlowsRequest
 from weft.model.net import to_wide
 from weft.model.origin import ManifestError, Origin
-from weft.policy.lint import lint, lint_document
 from weft.proxy.process import ProxyError
 from weft.runtime.errors import PodError
 from weft.sources import table, yaml
@@ -128,6 +127,8 @@ class Answers:
 
     async def lint(self, sources: list[dict[str, str]]) -> list[Json]:
         """As the world would be with these manifests in it."""
+        from weft.policy.lint import lint, lint_document  # as below: an agent that nobody asks does without
+
         resources, notices = _read(sources)
         changes: list[Change] = []
         self._store_apply(resources, True, changes.extend)
@@ -139,6 +140,8 @@ class Answers:
         return ignored + [warning.to_json() | {"text": str(warning)} for warning in found]
 
     async def explain(self, body: Json) -> Json:
+        from weft.agent import explaining
+
         engine = self._agent.engine
 
         def ask_kernel(asked: Sequence[explaining.Question]) -> Sequence[explaining.Answer]:
@@ -152,10 +155,12 @@ class Answers:
         return explaining.answer(engine.world, engine.compiled.rules, body, ask_kernel, find, quote)
 
     async def bpf(self, name: str) -> Json:
+        from weft.agent.dumps import DUMPS
+
         try:
-            dump = dumps.DUMPS[name]
+            dump = DUMPS[name]
         except KeyError:
-            raise Refusal(f"{name}: not a map; known: {', '.join(dumps.DUMPS)}", status=404) from None
+            raise Refusal(f"{name}: not a map; known: {', '.join(DUMPS)}", status=404) from None
         return dump(self._agent)
 
     async def exec_argv(self, namespace: str, name: str) -> list[str]:
