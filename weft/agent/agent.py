@@ -252,7 +252,7 @@ class Agent:
             except DatapathError as error:
                 log.warning("%s", error)
                 continue
-            if KERNEL in self.problems:
+            if KERNEL in self.problems or self.layer7.is_due:
                 self.commit(self._wanted)
             elif addresses != self.config.host_addresses:
                 self.config = replace(self.config, host_addresses=addresses)

@@ -17,6 +17,7 @@ from weft.datapath.sweep import sweep
 from weft.model.desired import BumpRevision, Step
 from weft.model.world import World
 from weft.plan import Compiled, Compiler, transition
+from weft.sources.errors import StoreError
 
 log = logging.getLogger("weft.engine")
 
@@ -45,7 +46,7 @@ class Engine:
 
     def check(self, world: World, dry_run: bool = False) -> None:
         """Whether ``world`` could be put in force whole. Changes nothing that is in force. Errors: CapacityError;
-        unless ``dry_run``, Envoy is asked too, and then has what is new: ManifestErrors, ProxyError.
+        unless ``dry_run``, Envoy is asked too, and then has what is new: ManifestErrors, ProxyError, StoreError.
 
         To commit the same object next costs no second plan.
         """
@@ -69,7 +70,10 @@ class Engine:
         """
         _, compiled, steps = self._plan(world)
         self._planned = None
-        self._numbers.keep(compiled.numbering)
+        try:
+            self._numbers.keep(compiled.numbering)
+        except StoreError as error:  # of use to the next agent only
+            log.error("%s", error)
         self._layer7.prepare_or_report(compiled)
         try:
             bumped = self._datapath.apply(self._held, steps)

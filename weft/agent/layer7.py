@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from weft.datapath import ways
+from weft.datapath.errors import DatapathError
 from weft.datapath.kernel import Datapath
 from weft.datapath.node import NodePaths
 from weft.model.desired import Desired, Listener
 from weft.model.http import HttpRuleSet
 from weft.model.net import RuleId
-from weft.model.origin import ManifestError
+from weft.model.origin import NOWHERE, ManifestError
 from weft.model.policy import Rule
 from weft.model.route import ClusterEndpoint, ClusterRef
 from weft.proxy.process import ProxyError
 from weft.proxy.proxy import Proxy, ProxyStatus, Rejection
 from weft.proxy.tracing import Collector
+from weft.runtime import cgroup
 from weft.sources.errors import ManifestErrors
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ START_SECONDS = 10.0
 """So long a change may wait for Envoy, which on an idle machine takes 0.1 s to start and 0.02 s to take a listener."""
 GRACE_SECONDS = 5.0
 """So long Envoy stays after its last listener."""
+RETRY_SECONDS = 60.0
+"""From one try that found no Envoy to the next: each may take START_SECONDS of the agent's time."""
 
 
 class Planned(Protocol):
@@ -44,7 +49,7 @@ class Planned(Protocol):
 
 
 class Layer7:
-    """One caller at a time. Without a listener in any plan, nothing of Envoy's is even imported."""
+    """One caller at a time. Without a listener in any plan, none of Envoy's types is even imported."""
 
     def __init__(
         self,
@@ -75,6 +80,7 @@ class Layer7:
         self._known: dict[int, Listener] = {}
         self._clusters: Mapping[ClusterRef, tuple[ClusterEndpoint, ...]] = {}
         self._has_device = False
+        self._retry_at = math.inf
         self._open = self._proxy.recover()
         if self._open:
             self._watch()
@@ -84,8 +90,7 @@ class Layer7:
         """No Envoy, and nothing that it left, of a node that goes."""
         if _directory(paths).exists():
             Proxy(_directory(paths), _cgroup(paths), paths.name).stop()
-        with contextlib.suppress(FileNotFoundError):
-            _cgroup(paths).rmdir()
+        asyncio.run(cgroup.end(_cgroup(paths)))
 
     def close(self) -> None:
         """Let go of Envoy, which stays."""
@@ -98,26 +103,43 @@ class Layer7:
         new = {n: listener for n, listener in desired.listeners.items() if self._known.get(n) != listener}
         if not new:
             return
-        if not self._open:
-            self._watch()
-        refused = self._proxy.ensure(new, desired.clusters, START_SECONDS)
+        try:
+            if not self._open:
+                self._watch()
+            refused = self._proxy.ensure(new, desired.clusters, START_SECONDS)
+        except (OSError, DatapathError) as error:
+            raise ProxyError(f"Envoy cannot be used: {error}") from error
         self._known |= {n: listener for n, listener in new.items() if n not in {each.listener for each in refused}}
         if refused:
             raise ManifestErrors([_complaint(each, plan) for each in refused])
 
     def prepare_or_report(self, plan: Planned) -> None:
         """As ``prepare``, but it must go on: the kernel refuses whom it would send to a listener that is not there."""
+        self._retry_at = math.inf
         try:
             self.prepare(plan)
         except (ManifestErrors, ProxyError) as error:
             log.error("%s", error)
             self._problem(f"connections that need Envoy are refused: {error}")
+            if isinstance(error, ProxyError):  # Envoy's own refusal would be the same again
+                self._retry_at = time.monotonic() + RETRY_SECONDS
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a plan that found no Envoy should be tried again now."""
+        return time.monotonic() >= self._retry_at
 
     def settle(self, plan: Planned) -> None:
         """The kernel has the plan: what it no longer names may go."""
-        desired = plan.desired
-        if not (self._open or desired.listeners):
+        if not (self._open or plan.desired.listeners):
             return
+        try:
+            self._settle(plan.desired)
+        except ProxyError as error:
+            log.error("%s", error)
+            self._problem(f"Envoy does not follow: {error}")
+
+    def _settle(self, desired: Desired) -> None:
         if desired.clusters is not self._clusters:
             self._proxy.update_clusters(desired.clusters)
             self._clusters = desired.clusters
@@ -172,8 +194,10 @@ def _complaint(refused: Rejection, plan: Planned) -> ManifestError:
     if isinstance(listener, HttpRuleSet):
         rule = plan.rules[listener.permissions[0].rule]
         origin, path = rule.origin, rule.path
-    else:
+    elif listener.rules:
         origin, path = listener.rules[0].origin, listener.rules[0].path
+    else:
+        origin, path = NOWHERE, ()
     return ManifestError(origin, path, f"Envoy refuses what this comes to: {refused.message}")
 
 

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 from weft.plan import Numbering
+from weft.sources.errors import StoreError
 
 log = logging.getLogger("weft.agent")
 
@@ -32,13 +33,16 @@ class NumberFile:
         return Numbering()
 
     def keep(self, numbering: Numbering) -> None:
-        """Errors: OSError."""
+        """Errors: StoreError; then the next call tries again."""
         if numbering is self._last:
             return
         wanted = numbering.to_json()
         if wanted != self._kept:
             unfinished = self._path.with_suffix(".new")
-            unfinished.write_text(json.dumps(wanted))
-            unfinished.rename(self._path)
+            try:
+                unfinished.write_text(json.dumps(wanted))
+                unfinished.rename(self._path)
+            except OSError as error:
+                raise StoreError(f"{self._path}: {error.strerror}; make room there") from error
             self._kept = wanted
         self._last = numbering
