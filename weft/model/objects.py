@@ -91,24 +91,51 @@ class Service:
     affinity_seconds: int = 0
     """0 = no session affinity; else ClientIP with this timeout (1..86400)."""
     publish_not_ready: bool = False
+    by_slices: bool = False
+    """Its backends are those of its EndpointSlices even if it has a selector: somebody else (Kubernetes) keeps them."""
+    internal_local: bool = False
+    """internalTrafficPolicy Local: only backends on the client's own node."""
+    traffic_distribution: str = ""
+    """``PreferSameZone`` (also spelled PreferClose), ``PreferSameNode``, or nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class SliceEndpoint:
     addresses: tuple[IPAddress, ...]
     ready: bool = True
+    """False while terminating."""
     hostname: str = ""
     target: NamespacedName | None = None
+    serving: bool = True
+    """Would be ready if it were not terminating."""
+    terminating: bool = False
+    node: str = ""
+    zones: tuple[str, ...] = ()
+    """hints.forZones: the zones whose clients should use it; empty = every zone."""
+    nodes: tuple[str, ...] = ()
+    """hints.forNodes, likewise."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointSlice:
-    """Backends that somebody wrote down by hand, for a Service without a selector."""
+    """Backends of a Service without a selector, written by hand, or of one whose ``by_slices`` is set."""
 
     key: NamespacedName
     service: str
     ports: tuple[NamedPort, ...]
     endpoints: tuple[SliceEndpoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node of the cluster, this one included."""
+
+    name: str
+    addresses: tuple[IPAddress, ...]
+    """Where it is reached (Kubernetes' InternalIP), the preferred one of each family first, then all others."""
+    pod_cidrs: tuple[IPNetwork, ...] = ()
+    """At most one of each family. The first address of each is the node's own (``NodeConfig.router_addresses``)."""
+    zone: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +151,9 @@ class NodeConfig:
     host_addresses: tuple[IPAddress, ...] = ()
     """Every other address of the node's network namespace."""
     trust_domain: str = "weft.local"
+    zone: str = ""
+    tunnel: str = ""
+    """How packets get to other nodes' pods: ``vxlan``, or nothing = routed as they are (direct routing)."""
 
 
 __all__ = [
@@ -133,6 +163,7 @@ __all__ = [
     "NamedPort",
     "Namespace",
     "NamespacedName",
+    "Node",
     "NodeConfig",
     "Service",
     "ServicePort",

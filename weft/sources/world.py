@@ -7,7 +7,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from weft.model.kinds.core import Pod
 from weft.model.net import PROTOCOL_NUMBERS, IPAddress
@@ -54,6 +54,30 @@ _WITH_STATUS = (registry.HTTP_ROUTE, registry.GRPC_ROUTE)
 """Kinds whose status weft writes and does not read: a change of it alone is none of their value."""
 
 
+class Edit(NamedTuple):
+    """One value of the world that is another one now. What both kinds of source hand to the agent."""
+
+    field: str
+    """Of World: ``workloads``."""
+    key: Any
+    value: Any
+    """None: gone."""
+
+
+def edited(world: World, edits: Iterable[Edit]) -> World:
+    """``world`` after ``edits``, in their order. What nothing touches stays the same object."""
+    fields: dict[str, Edition[Any, Any]] = {}
+    for name, key, value in edits:
+        if name not in fields:
+            fields[name] = Edition(getattr(world, name))
+        if value is None:
+            fields[name].remove(key)
+        else:
+            fields[name][key] = value
+    more: dict[str, Any] = dict(fields)
+    return replace(world, **more) if fields else world
+
+
 def build_world(node: NodeConfig, objects: Iterable[Stored], local: Locals) -> World:
     """The whole world. Raises ManifestErrors for stored policies that this version cannot translate."""
     return updated(World(node), (Change(stored.key, None, stored) for stored in objects), local)
@@ -61,24 +85,20 @@ def build_world(node: NodeConfig, objects: Iterable[Stored], local: Locals) -> W
 
 def updated(world: World, changes: Iterable[Change], local: Locals) -> World:
     """``world`` after ``changes``. Raises ManifestErrors with every policy that cannot be translated."""
-    fields: dict[str, Any] = {}
+    edits: list[Edit] = []
     errors: list[ManifestError] = []
     for change in changes:
         if (name := _FIELDS.get(change.key.kind)) is None or _only_status(change):
             continue
-        if name not in fields:
-            fields[name] = Edition(getattr(world, name))
-        mapping = fields[name]
-        if change.new is None:
-            mapping.remove(_world_key(change.key))
-            continue
         try:
-            mapping[_world_key(change.key)] = _value(change.new, world.node, local)
+            value = _value(change.new, world.node, local) if change.new else None
         except ManifestError as error:
             errors.append(error)
+            continue
+        edits.append(Edit(name, _world_key(change.key), value))
     if errors:
         raise ManifestErrors(errors)
-    return replace(world, **fields) if fields else world
+    return edited(world, edits)
 
 
 def _only_status(change: Change) -> bool:
