@@ -45,6 +45,15 @@ class LocalEndpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class LocalPod:
+    """A pod that a kubelet runs on this node, as weft has connected it."""
+
+    uid: str
+    addresses: tuple[IPAddress, ...]
+    endpoint: LocalEndpoint
+
+
+@dataclass(frozen=True, slots=True)
 class Workload:
     """A pod, wherever it runs. ``labels`` are the pod's own, bare (no source prefix); never edited, pods share them."""
 
@@ -160,6 +169,7 @@ __all__ = [
     "EndpointSlice",
     "LabelSet",
     "LocalEndpoint",
+    "LocalPod",
     "NamedPort",
     "Namespace",
     "NamespacedName",
