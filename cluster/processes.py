@@ -1,0 +1,60 @@
+"""Running programs in namespaces and cgroups."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from cluster import cgroups
+
+T = TypeVar("T")
+
+# The shell joins the group before it becomes the program: nothing of the program ever runs outside.
+_JOIN = 'echo 0 >"$0" && exec "$@"'
+
+
+def command(*argv: str, stdin: str | bytes | None = None, seconds: float = 60) -> str:
+    """Run a command of the machine; its standard output. Raises RuntimeError with what it said."""
+    data = stdin.encode() if isinstance(stdin, str) else stdin
+    done = subprocess.run(argv, input=data, capture_output=True, timeout=seconds, check=False)
+    if done.returncode:
+        said = (done.stderr or done.stdout).decode(errors="replace").strip()
+        raise RuntimeError(f"{' '.join(argv)}: {said or f'exit status {done.returncode}'}")
+    return done.stdout.decode(errors="replace")
+
+
+def start(
+    node: str,
+    program: str,
+    argv: Sequence[str],
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    pass_fds: Sequence[int] = (),
+) -> subprocess.Popen[bytes]:
+    """Start a program in the cgroup ``/NODE/PROGRAM``; it outlives this process. Its output is appended to ``log``."""
+    group = cgroups.unified(node, program)
+    group.mkdir(exist_ok=True)
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            ["sh", "-c", _JOIN, str(group / "cgroup.procs"), *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            env={**os.environ, **(env or {})},
+            pass_fds=pass_fds,
+        )
+
+
+def until(holds: Callable[[], T], what: str, seconds: float = 60, pause: float = 0.05) -> T:
+    """The first true value of ``holds()``. Raises TimeoutError, naming ``what``, after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not (value := holds()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {seconds:.0f} s: {what}")
+        time.sleep(pause)
+    return value
