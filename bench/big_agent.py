@@ -16,7 +16,7 @@ from typing import Self
 
 from weft import cli
 from weft.agent import main as agent_main
-from weft.agent.agent import Agent
+from weft.agent.embedded import EmbeddedAgent
 from weft.agent.memory import usage
 from weft.model.objects import NamespacedName, Workload
 
@@ -31,7 +31,7 @@ def remote(number: int, apps: int) -> Workload:
     return Workload(key, labels, "default", "another-node", (V4 + number, V6 + number), ready=True)
 
 
-class BigAgent(Agent):
+class BigAgent(EmbeddedAgent):
     async def __aenter__(self) -> Self:
         await super().__aenter__()
         asyncio.get_running_loop().add_reader(0, self._resize)
@@ -56,6 +56,6 @@ class BigAgent(Agent):
 
 
 if __name__ == "__main__":
-    setattr(agent_main, "Agent", BigAgent)  # noqa: B010  the only difference to `weft agent`
+    setattr(agent_main, "EmbeddedAgent", BigAgent)  # noqa: B010  the only difference to `weft agent`
     sys.argv[0] = "weft"
     cli.main()

@@ -20,10 +20,11 @@ from pathlib import Path
 
 import uvicorn
 
-from weft.agent.agent import Agent, Settings
-from weft.agent.answers import Answers
+from weft.agent.agent import Settings
+from weft.agent.embedded import EmbeddedAgent
+from weft.agent.embeddedanswers import EmbeddedAnswers
 from weft.agent.layer7 import Layer7
-from weft.api.server import build
+from weft.api.server import Backend, build
 from weft.datapath import features, node
 from weft.datapath.errors import DatapathError
 from weft.datapath.node import NodePaths
@@ -79,25 +80,28 @@ def main(options: Options, cleanup: bool = False) -> int:
 
 
 async def _serve(paths: NodePaths, config: NodeConfig, settings: Settings) -> None:
+    async with EmbeddedAgent(paths, config, settings) as agent:
+        await serve(paths, EmbeddedAnswers(agent))
+    log.info("ended; pods and everything in the kernel live on")
+
+
+async def serve(paths: NodePaths, answers: Backend) -> None:
+    """Until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, done.set)
-    async with Agent(paths, config, settings) as agent:
-        server = uvicorn.Server(
-            uvicorn.Config(
-                build(Answers(agent)), log_config=None, lifespan="off", access_log=False, timeout_graceful_shutdown=1
-            )
-        )
-        with _api_socket(paths.run_dir / "agent.sock") as listener:
-            serving = asyncio.create_task(_without_signals(server).serve(sockets=[listener]))
-            _notify("READY=1")
-            log.info("node %s is served on %s", config.name, paths.run_dir / "agent.sock")
-            await done.wait()
-            _notify("STOPPING=1")
-            server.should_exit = True
-            await serving
-    log.info("ended; pods and everything in the kernel live on")
+    server = uvicorn.Server(
+        uvicorn.Config(build(answers), log_config=None, lifespan="off", access_log=False, timeout_graceful_shutdown=1)
+    )
+    with _api_socket(paths.run_dir / "agent.sock") as listener:
+        serving = asyncio.create_task(_without_signals(server).serve(sockets=[listener]))
+        _notify("READY=1")
+        log.info("node %s is served on %s", paths.name, paths.run_dir / "agent.sock")
+        await done.wait()
+        _notify("STOPPING=1")
+        server.should_exit = True
+        await serving
 
 
 def _without_signals(server: uvicorn.Server) -> uvicorn.Server:

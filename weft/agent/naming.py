@@ -25,16 +25,16 @@ class Naming:
     def __init__(self, book: NameBook, cgroups: Path, revision: Callable[[], int]) -> None:
         """``cgroups``: folder of the pods' own. ``revision``: the policy's, in force now."""
         self._book, self._cgroups, self._revision = book, cgroups, revision
+        book.describe = self._describe
         self._world: World | None = None
         self._compiled: Compiled | None = None
-        self._pods: dict[NamespacedName, PodName] = {}
+        self._local: dict[NamespacedName, PodName] = {}
         self._noted = -1
 
     def __call__(self, world: World, compiled: Compiled) -> None:
-        before, self._world = self._world, world
-        old, self._compiled = self._compiled, compiled
+        before, old = self._world, self._compiled
         if old is None or compiled.identities is not old.identities:
-            self._book.set_labels({number: identity.labels for number, identity in compiled.identities.items()})
+            self._book.set_identities(compiled.identities)
         if old is None or compiled.rules is not old.rules:
             self._book.set_rules(compiled.rules)
         if old is None or compiled.desired.listeners is not old.desired.listeners:
@@ -54,6 +54,7 @@ class Naming:
         relabelled = changes(before.namespaces if before else {}, world.namespaces)
         if change or relabelled:
             self._name_pods(world, compiled, change, {*relabelled.gone, *relabelled.come})
+        self._world, self._compiled = world, compiled
 
     def _note_edits(self, before: World, world: World) -> None:
         """Of this agent's own time only: what an earlier one put in force is nobody's edit. What left the revision as
@@ -70,13 +71,20 @@ class Naming:
     def _name_pods(
         self, world: World, compiled: Compiled, change: Changes[NamespacedName, Workload], relabelled: set[str]
     ) -> None:
-        come = dict(change.come)
+        """Those of other nodes are described when somebody looks, by what is in force then."""
+        ours = {key: pod for key, pod in change.come.items() if pod.local and pod.addresses}
         if relabelled:
-            come.update((key, pod) for key, pod in world.workloads.items() if key.namespace in relabelled)
-        gone = [self._pods.pop(key) for key in {**change.gone, **come} if key in self._pods]
-        new = {key: self._pod_name(world, compiled, workload) for key, workload in come.items() if workload.addresses}
-        self._pods.update(new)
-        self._book.change_pods(gone, new.values(), time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+            ours |= {key: world.workloads[key] for key in self._local.keys() - change.gone if key.namespace in relabelled}
+        gone: list[PodName | Workload] = [pod for pod in change.gone.values() if pod.key not in self._local]
+        gone += [self._local.pop(key) for key in {**change.gone, **ours} if key in self._local]
+        new = {key: self._pod_name(world, compiled, pod) for key, pod in ours.items()}
+        self._local.update(new)
+        come = [*new.values(), *(pod for key, pod in change.come.items() if key not in new)]
+        self._book.change_pods(gone, come, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+
+    def _describe(self, pod: Workload) -> PodName:
+        assert self._world and self._compiled
+        return self._pod_name(self._world, self._compiled, pod)
 
     def _pod_name(self, world: World, compiled: Compiled, workload: Workload) -> PodName:
         """The identity is asked of what was compiled, so a flow's number and its pod's number are one, and pods with

@@ -5,23 +5,31 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Protocol
 
 from weft.model.route import RouteRef
 from weft.model.world import World
 from weft.plan import Compiled
 from weft.routes.book import RouteOutcome
 from weft.sources.errors import StoreError
-from weft.sources.objects import Key
+from weft.sources.objects import Json, Key, Stored
 from weft.sources.routestatus import route_status
-from weft.sources.store import Store
 
 log = logging.getLogger("weft.routes")
+
+
+class Objects(Protocol):
+    """A source of objects, as far as it matters here."""
+
+    def get(self, key: Key) -> Stored: ...
+    def has(self, key: Key) -> bool: ...
+    def set_status(self, statuses: Mapping[Key, Json]) -> None: ...
 
 
 class RouteStatus:
     """A listener of the engine."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Objects) -> None:
         self._store = store
         self._outcomes: Mapping[RouteRef, RouteOutcome] = {}
 

@@ -13,8 +13,6 @@ from weft.agent import memory
 from weft.datapath.stats import counters, map_usage
 from weft.model.desired import TABLE_OPEN
 from weft.model.verdicts import VERDICTS, Verdict
-from weft.sources.registry import POD
-from weft.sources.world import is_ready
 
 if TYPE_CHECKING:
     from weft.agent.agent import Agent
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
 def report(agent: Agent) -> dict[str, Any]:
     """The answer of ``GET /v1/status``; ``problems`` is empty when all is well."""
     world, desired = agent.engine.world, agent.engine.compiled.desired
-    pods = agent.store.objects(POD)
     usage = map_usage(agent.datapath)
     flows = agent.flows.statistics()
     endpoints = {entry.id: entry for entry in desired.endpoints.values()}
@@ -41,12 +38,7 @@ def report(agent: Agent) -> dict[str, Any]:
             "podCIDRs": [str(cidr) for cidr in agent.config.pod_cidrs],
             "uptimeSeconds": (datetime.now(UTC) - agent.started).total_seconds(),
         },
-        "source": f"{len(agent.store.objects())} objects, store revision {agent.store.revision}",
-        "pods": {
-            "total": len(pods),
-            "running": sum(pod.status.get("phase") == "Running" for pod in pods),
-            "ready": sum(is_ready(pod) for pod in pods),
-        },
+        **agent.describe(),
         "services": {
             "ports": len(desired.services),
             "backends": sum(len(listed) for listed in desired.backends.values()),
