@@ -1,12 +1,16 @@
 """The cgroups of one cluster's nodes: where its processes live, how they are found, how they all end.
 
-Every node NODE (and the control plane, as a node of its own) has the folder ``/NODE`` in every hierarchy: the kubelet
-puts its pods there (``cgroupRoot``). Each program of the cluster runs in ``/NODE/PROGRAM`` of the v2 hierarchy. So no
-pid files are needed, and ``cgroup.kill`` ends a node with everything that it started.
+Every node NODE (and the control plane, as a node of its own) has the folder ``/NODE`` in every hierarchy: the root of
+the node's cgroup namespace, so that its pods are in ``/NODE/kubepods/…``. Each program of the cluster runs in
+``/NODE/PROGRAM`` of the v2 hierarchy. So no pid files are needed, and ``cgroup.kill`` ends a node with everything that
+it started.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import time
 from functools import cache
 from pathlib import Path
@@ -45,12 +49,39 @@ def create(node: str) -> None:
                 (group / file).write_text((mount / file).read_text())
 
 
+def join_files(node: str, program: str) -> list[str]:
+    """The files that a process writes itself to, to be the node's: ``/NODE/PROGRAM`` of v2, ``/NODE`` of v1."""
+    root, others = _hierarchies()
+    (root / node / program).mkdir(exist_ok=True)
+    groups = (root / node / program, *(mount / node for mount, _ in others))
+    return [str(group / "cgroup.procs") for group in groups]
+
+
 def processes(*names: str) -> list[int]:
     """The process ids of one group of the v2 hierarchy, oldest first; none if there is no such group."""
     try:
         return sorted(int(word) for word in (unified(*names) / "cgroup.procs").read_text().split())
     except OSError:
         return []
+
+
+def kill_program(program: str, *names: str) -> None:
+    """End the processes of one group that run ``program`` (the name of its file); returns when they are gone."""
+    deadline = time.monotonic() + KILL_SECONDS
+    while pids := [pid for pid in processes(*names) if _runs(pid) == program]:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{program} in the cgroup {'/'.join(names)} does not end")
+        time.sleep(0.005)
+
+
+def _runs(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/exe").readlink().name
+    except OSError:  # gone, or a zombie
+        return ""
 
 
 def kill(*names: str) -> None:

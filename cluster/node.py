@@ -37,7 +37,7 @@ class Node:
         network.create_node(self.name, self.number, control_plane_name(self.cluster))
         log = self.folder / "namespaces.log"
         setup = (str(SETUP), self.name, str(self.state), self.addresses[0], UPSTREAM_DNS)
-        namespaces = ("nsenter", f"--net={NETNS / self.name}", "unshare", "--mount", "--uts", "--propagation=private")
+        namespaces = ("nsenter", f"--net={NETNS / self.name}", "unshare", "--mount", "--uts", "--cgroup")
         holder = self._children["namespaces"] = start(self.name, "namespaces", (*namespaces, *setup), log)
         until(lambda: holder.poll() is not None or "ready" in log.read_text(), f"namespaces of {self.name}", pause=0.01)
         if holder.poll() is not None:
@@ -54,7 +54,7 @@ class Node:
     def start_kubelet(self) -> None:
         """Start the kubelet; it registers the node by itself."""
         config, kubeconfig = self.folder / "kubelet.json", self.folder / "kubelet.conf"
-        config.write_text(json.dumps(_kubelet_config(self.name, self.credentials.folder / "ca.crt"), indent=1))
+        config.write_text(json.dumps(_kubelet_config(self.credentials.folder / "ca.crt"), indent=1))
         self.credentials.kubeconfig(f"system:node:{self.name}", kubeconfig)
         self.start(
             "kubelet", build.program("kubernetes", "kubelet"), f"--config={config}", f"--kubeconfig={kubeconfig}",
@@ -69,10 +69,8 @@ class Node:
 
     def stop(self, program: str) -> None:
         """Kill a program of the node; returns when it is gone. Stopping containerd leaves the containers running."""
-        if program == "containerd":
-            for pid in cgroups.processes(self.name, program):
-                if Path(f"/proc/{pid}/exe").readlink().name == program:  # not the shims beside it
-                    os.kill(pid, 9)
+        if program == "containerd":  # not the shims beside it
+            cgroups.kill_program(program, self.name, program)
         else:
             cgroups.kill(self.name, program)
         if child := self._children.pop(program, None):
@@ -102,7 +100,7 @@ class Node:
 
     def enter(self) -> tuple[str, ...]:
         """The words before a command that is to run on the node."""
-        return "nsenter", "-t", str(self.pid), "--net", "--mount", "--uts", "--"
+        return "nsenter", "-t", str(self.pid), "--net", "--mount", "--uts", "--cgroup", "--"
 
     def run(self, *argv: str, stdin: str | bytes | None = None, seconds: float = 60) -> str:
         """Run a command on the node; its standard output. Raises RuntimeError with what it said."""
@@ -164,7 +162,7 @@ SystemdCgroup = false
 """
 
 
-def _kubelet_config(cgroup: str, authority: Path) -> dict[str, object]:
+def _kubelet_config(authority: Path) -> dict[str, object]:
     never: Sequence[str] = ("memory.available", "nodefs.available", "nodefs.inodesFree", "imagefs.available")
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -176,7 +174,6 @@ def _kubelet_config(cgroup: str, authority: Path) -> dict[str, object]:
         },
         "authorization": {"mode": "Webhook"},
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": f"/{cgroup}",
         "failCgroupV1": False,
         "clusterDNS": [DNS_SERVICE],
         "clusterDomain": DOMAIN,

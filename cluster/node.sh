@@ -1,19 +1,31 @@
 #!/bin/sh
-# node.sh NODE STATE ADDRESS UPSTREAM_DNS: makes the mount and UTS namespaces that it was started in into a machine's own
-# (its /run, /etc, /var, /opt, sysfs and bpffs), says "ready", and stays: the namespaces last as long as this process.
+# node.sh NODE STATE ADDRESS UPSTREAM_DNS: makes the mount, UTS and cgroup namespaces that it was started in into a
+# machine's own (its /run, /etc, /var, /opt, sysfs, cgroups and bpffs), says "ready", and stays: the namespaces last as
+# long as this process.
 # Nothing of the host is changed: what it mounts is seen here only, and writes go to a tmpfs.
 set -eu
 node=$1 state=$2 address=$3 dns=$4
 
 hostname "$node"
 
-# sysfs shows the network namespace of its mounter. The cgroup hierarchies below it are kept.
+# What the host has mounted there stays alive as long as a copy of it: other network namespaces, other pins.
+hierarchies=$(awk '$3 == "tmpfs" && $2 == "/sys/fs/cgroup" || $3 ~ /^cgroup2?$/ {
+	gsub(/(^|,)(rw|ro|nosuid|nodev|noexec|[a-z]*atime|mode=[0-9]*|size=[0-9k]*)/, "", $4); sub(/^,/, "", $4)
+	print $3, $2, $4
+}' /proc/mounts)
+awk '$2 ~ "^/(run|sys)(/|$)" || $3 ~ "^(nsfs|bpf)$" { print $2 }' /proc/mounts | tac | xargs -r umount -l
+
+# sysfs shows the network namespace of its mounter, a cgroup file system the cgroup namespace: /NODE is this one's root,
+# so what a program of the node attaches to "the root cgroup" concerns this node only.
 mount -t tmpfs -o mode=755 run /run
 own=/run/.node
-mkdir -p $own/cgroup $own/state /run/lock /run/netns
-mount --move /sys/fs/cgroup $own/cgroup
+mkdir -p $own/state /run/lock /run/netns
 mount -t sysfs sysfs /sys
-mount --move $own/cgroup /sys/fs/cgroup
+echo "$hierarchies" | while read -r type where options; do
+	mkdir -p "$where"
+	case $options in name=*) options=none,$options ;; esac
+	mount -t "$type" ${options:+-o "$options"} "$type" "$where"
+done
 mount -t bpf -o mode=700 bpf /sys/fs/bpf
 
 # The host's folders with the node's own changes over them. The cluster's state stays what it is: containerd's images

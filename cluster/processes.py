@@ -13,8 +13,8 @@ from cluster import cgroups
 
 T = TypeVar("T")
 
-# The shell joins the group before it becomes the program: nothing of the program ever runs outside.
-_JOIN = 'echo 0 >"$0" && exec "$@"'
+# The shell joins the groups before it becomes the program: nothing of the program ever runs outside.
+_JOIN = 'for file in $0; do echo 0 >"$file" || exit; done; exec "$@"'
 
 
 def command(*argv: str, stdin: str | bytes | None = None, seconds: float = 60) -> str:
@@ -36,11 +36,9 @@ def start(
     pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a program in the cgroup ``/NODE/PROGRAM``; it outlives this process. Its output is appended to ``log``."""
-    group = cgroups.unified(node, program)
-    group.mkdir(exist_ok=True)
     with log.open("ab") as out:
         return subprocess.Popen(
-            ["sh", "-c", _JOIN, str(group / "cgroup.procs"), *argv],
+            ["sh", "-c", _JOIN, " ".join(cgroups.join_files(node, program)), *argv],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
