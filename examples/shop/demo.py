@@ -16,35 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
+
+from examples.narrate import StepFailed, check, paint, say, show, title, until
 
 ROOT = Path(__file__).parents[2]
 SHOP = Path("examples/shop")
 WEFT = str(ROOT / "bin" / "weft")
 NODE = f"demo{os.getpid()}"
-COLOUR = sys.stdout.isatty()
-
-
-class StepFailed(Exception):
-    """A step did not go as the narration says."""
-
-
-def paint(code: str, text: str) -> str:
-    return f"\033[{code}m{text}\033[0m" if COLOUR else text
-
-
-def title(text: str) -> None:
-    print(f"\n{paint('1;36', text)}")
-
-
-def say(text: str) -> None:
-    print(paint("32", f"  ✓ {text}"))
-
-
-def show(text: str, limit: int = 40) -> None:
-    for line in text.rstrip().splitlines()[:limit]:
-        print(paint("2", f"    {line}"))
 
 
 def weft(*words: str, ok: bool | None = True, quiet: bool = False, stdin: str | None = None) -> str:
@@ -58,19 +37,6 @@ def weft(*words: str, ok: bool | None = True, quiet: bool = False, stdin: str | 
     if ok is not None and (done.returncode == 0) != ok:
         raise StepFailed(f"weft {' '.join(words)}: exit {done.returncode}\n{text}")
     return text
-
-
-def check(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise StepFailed(otherwise)
-
-
-def until(holds: Callable[[], bool], what: str, seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            raise StepFailed(f"not within {seconds:.0f} s: {what}")
-        time.sleep(0.02)
 
 
 class Node:
