@@ -12,6 +12,7 @@ from weft.flows.names import NameBook, PodName
 from weft.flows.ring import ByteRing
 from weft.flows.store import FlowStore
 from weft.flows.view import EventFlag, EventType
+from weft.model.identity import Identity
 from weft.model.labels import LabelSet
 from weft.model.net import TCP, IdentityId, IPAddress, Prefix, RuleId, to_wide
 from weft.model.objects import NamespacedName
@@ -74,9 +75,8 @@ RULES = {RuleId(1): ALLOW_RULE, RuleId(2): DENY_RULE, RuleId(3): OUT_RULE}
 def names() -> NameBook:
     book = NameBook()
     book.change_pods([], PODS, 0)
-    book.set_labels(
-        {each.identity: each.labels for each in PODS} | {IdentityId(WORLD): LabelSet({"reserved:world": ""})}
-    )
+    labels = {each.identity: each.labels for each in PODS} | {IdentityId(WORLD): LabelSet({"reserved:world": ""})}
+    book.set_identities({number: Identity(number, each) for number, each in labels.items()})
     book.set_services({(address("10.96.0.10"), 80, TCP): NamespacedName("default", "product-api")})
     book.set_rules(RULES)
     return book

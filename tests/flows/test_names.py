@@ -7,9 +7,11 @@ import pytest
 from tests.flows.scene import ALLOW_RULE, API, DENY_RULE, FRONTEND, address, pod
 from weft.flows.metrics import Sample, datapath_samples, exposition, store_samples
 from weft.flows.moments import moment_or_ago, parse_duration, parse_moment
-from weft.flows.names import NameBook
+from weft.flows.names import NameBook, PodName
+from weft.model.identity import Identity
 from weft.model.labels import LabelSet
 from weft.model.net import IdentityId, RuleId
+from weft.model.objects import NamespacedName, Workload
 from weft.model.policy import Direction
 from weft.model.verdicts import Verdict
 
@@ -72,11 +74,33 @@ def test_of_two_pods_with_one_address_the_later_has_it_while_it_is_there() -> No
     assert book.pod(V4, 0, 350) is None
 
 
+def test_a_pod_of_another_node_is_described_when_somebody_asks() -> None:
+    book = NameBook()
+    where = address("10.244.1.9")
+    far = Workload(NamespacedName("shop", "far"), {}, "default", "another-node", (where,))
+    book.change_pods([], [far], 0)
+    asked = []
+
+    def describe(workload: Workload) -> PodName:
+        asked.append(workload)
+        return pod(0, *workload.key, 70_000 + len(asked), str(where))
+
+    book.describe = describe
+    assert asked == []
+    found = book.pod(where, 0, 50)
+    assert found and (found.name, found.identity) == ("far", 70_001)
+    assert [each.identity for each in book.pods()] == [70_002]
+    book.change_pods([far], [], 100)
+    found = book.pod(where, 0, 50)
+    assert found and found.identity == 70_003 and len(asked) == 3  # as it was when it went
+    assert book.pod(where, 0, 150) is None
+
+
 def test_labels_and_rules_of_before_stay_known() -> None:
-    book = NameBook(keep=1)
+    book = NameBook(keep=1, keep_labels=1)
     one, two, three = (LabelSet({"k8s:app": name}) for name in "abc")
-    for labels in ({IdentityId(1): one, IdentityId(2): two}, {IdentityId(2): two}, {IdentityId(3): three}):
-        book.set_labels(labels)
+    for labels in ({1: one, 2: two}, {2: two}, {3: three}):
+        book.set_identities({IdentityId(number): Identity(IdentityId(number), each) for number, each in labels.items()})
     assert [book.labels(number) for number in (1, 2, 3, 4)] == [LabelSet(), two, three, LabelSet()]
     book.set_rules({RuleId(1): ALLOW_RULE})
     book.set_rules({RuleId(2): DENY_RULE})

@@ -74,13 +74,14 @@ class Naming:
         """Those of other nodes are described when somebody looks, by what is in force then."""
         ours = {key: pod for key, pod in change.come.items() if pod.local and pod.addresses}
         if relabelled:
-            ours |= {key: world.workloads[key] for key in self._local.keys() - change.gone if key.namespace in relabelled}
-        gone: list[PodName | Workload] = [pod for pod in change.gone.values() if pod.key not in self._local]
+            stay = self._local.keys() - change.gone
+            ours |= {key: world.workloads[key] for key in stay if key.namespace in relabelled}
+        gone: list[PodName | Workload] = [pod for key, pod in change.gone.items() if key not in self._local]
         gone += [self._local.pop(key) for key in {**change.gone, **ours} if key in self._local]
         new = {key: self._pod_name(world, compiled, pod) for key, pod in ours.items()}
         self._local.update(new)
-        come = [*new.values(), *(pod for key, pod in change.come.items() if key not in new)]
-        self._book.change_pods(gone, come, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+        others = [pod for key, pod in change.come.items() if key not in new]
+        self._book.change_pods(gone, [*others, *new.values()], time.clock_gettime_ns(time.CLOCK_BOOTTIME))
 
     def _describe(self, pod: Workload) -> PodName:
         assert self._world and self._compiled

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from weft.model.desired import Listener
+from weft.model.identity import Identity
 from weft.model.labels import LabelSet
 from weft.model.net import IdentityId, IPAddress, RuleId
-from weft.model.objects import NamespacedName
+from weft.model.objects import NamespacedName, Workload
 from weft.model.policy import PolicyRef, Rule
 
 V = TypeVar("V")
@@ -47,6 +48,18 @@ class PodName:
             yield "cgroup", self.cgroup
 
 
+_Pod = PodName | Workload
+"""A Workload is of another node."""
+
+
+def _known_by(pod: _Pod) -> Iterable[_PodKey]:
+    return pod.known_by() if isinstance(pod, PodName) else pod.addresses
+
+
+def _who(pod: _Pod) -> tuple[int, str, str]:
+    return (pod.id, pod.namespace, pod.name) if isinstance(pod, PodName) else (0, *pod.key)
+
+
 class PolicyEdit(NamedTuple):
     """Policies that were created, edited or deleted at once."""
 
@@ -69,7 +82,7 @@ class Names(Protocol):
     def labels(self, identity: int) -> LabelSet:
         """The identity's labels; empty if it is not known."""
 
-    def identities(self) -> Mapping[int, LabelSet]:
+    def identities(self) -> Iterable[tuple[int, LabelSet]]:
         """Every identity that ``labels`` knows."""
 
     def service(self, address: IPAddress, port: int, protocol: int) -> NamespacedName | None:
@@ -86,38 +99,42 @@ class Names(Protocol):
 
 
 class NameBook:
-    """Names of now, and of what went lately. The agent tells it each change; it forgets the oldest past ``keep``."""
+    """Names of now, and of what went lately. The agent tells it each change; it forgets the oldest past ``keep``, and
+    past ``keep_labels`` identities that are gone."""
 
-    def __init__(self, keep: int = 4096) -> None:
-        self._keep = keep
-        self._pods: dict[_PodKey, PodName] = {}
-        self._rivals: dict[_PodKey, list[PodName]] = {}
+    def __init__(self, keep: int = 4096, keep_labels: int = 1024) -> None:
+        self._keep, self._keep_labels = keep, keep_labels
+        self.describe: Callable[[Workload], PodName]
+        """How a pod of another node is shown: there are many, and few are ever looked at."""
+        self._pods: dict[_PodKey, _Pod] = {}
+        self._rivals: dict[_PodKey, list[_Pod]] = {}
         self._gone: dict[_PodKey, list[tuple[int, PodName]]] = {}
         self._gone_order: deque[_PodKey] = deque()
-        self._labels: dict[int, LabelSet] = {}
+        self._identities: Mapping[IdentityId, Identity] = {}
+        self._past_labels: dict[int, LabelSet] = {}
         self._services: dict[tuple[IPAddress, int, int], NamespacedName] = {}
         self._rules: dict[int, Rule] = {}
         self._edits: deque[tuple[int, PolicyRef, Selects]] = deque(maxlen=512)
         self._listeners: dict[int, Listener] = {}
 
-    def change_pods(self, gone: Iterable[PodName], come: Iterable[PodName], time_ns: int) -> None:
+    def change_pods(self, gone: Iterable[_Pod], come: Iterable[_Pod], time_ns: int) -> None:
         """From ``time_ns`` on (CLOCK_BOOTTIME). A pod of which something has changed is in both, as it was and as it
-        is; what is in ``gone`` are the objects that came."""
-        before: dict[_PodKey, PodName] = {}
+        is; what is in ``gone`` are the objects that came, and ``describe`` still tells how they were."""
+        before: dict[_PodKey, _Pod] = {}
         for pod in gone:
-            for key in pod.known_by():
+            for key in _known_by(pod):
                 before.setdefault(key, self._pods[key])
                 self._unclaim(key, pod)
         for pod in come:
-            for key in pod.known_by():
+            for key in _known_by(pod):
                 if key in self._pods:
                     before.setdefault(key, self._pods[key])
                     self._rivals.setdefault(key, []).append(self._pods[key])
                 self._pods[key] = pod
         for key, pod in before.items():
             new = self._pods.get(key)
-            if new is None or (new.id, new.namespace, new.name) != (pod.id, pod.namespace, pod.name):
-                self._gone.setdefault(key, []).append((time_ns, pod))
+            if new is None or _who(new) != _who(pod):
+                self._gone.setdefault(key, []).append((time_ns, self._described(pod)))
                 self._gone_order.append(key)
         while len(self._gone_order) > self._keep:
             key = self._gone_order.popleft()
@@ -125,7 +142,7 @@ class NameBook:
             if not self._gone[key]:
                 del self._gone[key]
 
-    def _unclaim(self, key: _PodKey, pod: PodName) -> None:
+    def _unclaim(self, key: _PodKey, pod: _Pod) -> None:
         """Of several pods with one address, the one that came last has it."""
         rivals = [each for each in self._rivals.pop(key, ()) if each is not pod]
         if self._pods[key] is pod:
@@ -136,9 +153,12 @@ class NameBook:
         if rivals:
             self._rivals[key] = rivals
 
-    def set_labels(self, labels: Mapping[IdentityId, LabelSet]) -> None:
-        """All identities in use. An identity's labels never change, so what is known stays known."""
-        self._labels = _merge(self._labels, labels, self._keep)
+    def set_identities(self, identities: Mapping[IdentityId, Identity]) -> None:
+        """All identities in use. The labels of those that went last stay known."""
+        before, self._identities = self._identities, identities
+        self._past_labels.update((number, each.labels) for number, each in before.items() if number not in identities)
+        past = [(number, labels) for number, labels in self._past_labels.items() if number not in identities]
+        self._past_labels = dict(past[-self._keep_labels :])
 
     def set_services(self, services: Mapping[tuple[IPAddress, int, int], NamespacedName]) -> None:
         """All service frontends: (address, port, protocol number) → Service."""
@@ -175,18 +195,24 @@ class NameBook:
         for until, pod in self._gone.get(key, ()):
             if time_ns < until:
                 return pod
-        return self._pods.get(key)
+        found = self._pods.get(key)
+        return self._described(found) if found else None
+
+    def _described(self, pod: _Pod) -> PodName:
+        return pod if isinstance(pod, PodName) else self.describe(pod)
 
     def pods(self) -> Iterable[PodName]:
-        yield from self._pods.values()
+        yield from map(self._described, self._pods.values())
         for past in self._gone.values():
             yield from (pod for _, pod in past)
 
     def labels(self, identity: int) -> LabelSet:
-        return self._labels.get(identity, NO_LABELS)
+        found = self._identities.get(IdentityId(identity))
+        return found.labels if found else self._past_labels.get(identity, NO_LABELS)
 
-    def identities(self) -> Mapping[int, LabelSet]:
-        return self._labels
+    def identities(self) -> Iterable[tuple[int, LabelSet]]:
+        yield from ((number, each.labels) for number, each in self._identities.items())
+        yield from self._past_labels.items()
 
     def service(self, address: IPAddress, port: int, protocol: int) -> NamespacedName | None:
         return self._services.get((address, port, protocol))

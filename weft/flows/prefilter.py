@@ -110,7 +110,7 @@ def _labels(side: str, test: Callable[[LabelSet], bool], names: Names) -> list[C
     """Of an identity that is not known the labels are not either: if those match, everything may."""
     if test(NO_LABELS):
         return []
-    matching = {number for number, labels in names.identities().items() if test(labels)}
+    matching = {number for number, labels in names.identities() if test(labels)}
     matching |= {pod.identity for pod in names.pods() if test(pod.labels)}
     return [_identities(side, matching, names)]
 
