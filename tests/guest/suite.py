@@ -9,8 +9,11 @@ from tests.lab.tools import ROOT, build_all
 
 NAMESPACE_TESTS = tuple(
     f"tests/{name}"
-    for name in ("lab", "bpf", "datapath", "runtime", "services", "paths", "hostile", "cli", "conformance", "faults")
-)
+    for name in (
+        "lab", "bpf", "datapath", "runtime", "services", "paths", "hostile", "cli", "conformance", "faults", "proxy",
+        "layer7", "gateway",
+    )
+)  # fmt: skip
 COMPACT = ("tests/lab/test_node.py",)
 """Policy, services and flows: what `make test` runs on the oldest kernel."""
 PYTEST = "-p no:cacheprovider -o addopts='-q -ra --strict-markers --strict-config'"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.waiting import SLOWNESS
 from tests.runtime.node import DNS, Node, manifest, pod, shell, until
 from weft.model.kinds.core import Pod
 from weft.model.objects import NamespacedName
@@ -243,7 +244,7 @@ def test_backoff_doubles_up_to_its_bound(node: Node) -> None:
                 break
         gaps = [(after - before) / 1e9 for before, after in pairwise(moments)]
         for gap, least in zip(gaps, (0, 0.2, 0.4, 0.8, 0.8), strict=True):
-            assert least <= gap < least + 0.19, gaps
+            assert least <= gap < least + 0.19 * SLOWNESS, gaps
         assert runtime.status(KEY).phase == "Running"
 
     node.run(scene)
