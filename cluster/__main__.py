@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from cluster.build import BuildError
+from cluster import build
 from cluster.cluster import Cluster
 
 
@@ -23,6 +23,8 @@ def main(argv: list[str]) -> int:
     run = commands.add_parser("run", parents=[named], help="bring a cluster up, run a command with it, take it down")
     execute = commands.add_parser("exec", parents=[named], help="run a command with the KUBECONFIG of one that is up")
     node = commands.add_parser("node", parents=[named], help="run a command on a node of one that is up")
+    make = commands.add_parser("build", help="build programs; prints the folder of each group")
+    make.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(build.GROUPS)} (default: all)")
     for one in (up, run):
         one.add_argument("--nodes", type=int, default=2, help="how many nodes (default: 2)")
     node.add_argument("number", type=int, help="the node's number, from 1")
@@ -32,13 +34,18 @@ def main(argv: list[str]) -> int:
     words = [word for at, word in enumerate(getattr(options, "argv", [])) if at or word != "--"] or ["sh"]
     try:
         return _do(options, words)
-    except (BuildError, RuntimeError, ValueError, TimeoutError, OSError) as error:
+    except (build.BuildError, RuntimeError, ValueError, TimeoutError, OSError) as error:
         print(f"cluster: {error}", file=sys.stderr)
         return 1
 
 
 def _do(options: argparse.Namespace, words: list[str]) -> int:
     match options.command:
+        case "build":
+            if unknown := set(options.groups) - set(build.GROUPS):
+                raise ValueError(f"no group {', '.join(sorted(unknown))}: there are {', '.join(build.GROUPS)}")
+            for group in options.groups or build.GROUPS:
+                print(build.folder(group))
         case "up":
             started = time.monotonic()
             cluster = Cluster(options.name, options.nodes)

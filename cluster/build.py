@@ -1,4 +1,4 @@
-"""The cluster's programs, built from their Go modules: ``python -m cluster.build [GROUP …]``.
+"""The cluster's programs, built from their Go modules: ``python -m cluster build [GROUP …]``.
 
 A group is a folder of programs/ with its go.mod and go.sum: the versions, pinned. What is built lies in
 ``${XDG_CACHE_HOME:-~/.cache}/weft/cluster/GROUP-HASH/`` and is found by every clone with the same sources and flags.
@@ -39,8 +39,11 @@ GROUPS = {
     "etcd": Group("."),
     "containerd": Group(tags="no_btrfs,no_devmapper,no_zfs"),
     "runc": Group(tags="seccomp,netgo,osusergo", ldflags="-s -w -extldflags -static", cgo=True),
+    "coredns": Group("."),
+    "helm": Group(),
+    "images": Group(),
 }
-NEEDED = ("kubernetes", "etcd", "containerd", "runc")
+NEEDED = ("kubernetes", "etcd", "containerd", "runc", "coredns")
 """What a cluster is made of."""
 
 
@@ -137,22 +140,3 @@ def _version_of(go: str) -> tuple[int, ...]:
         return ()
     found = re.match(r"go([\d.]+)", said)
     return _version(found.group(1)) if found else ()
-
-
-def main(groups: list[str]) -> int:
-    """Build these groups, or all."""
-    for name in groups:
-        if name not in GROUPS:
-            print(f"cluster.build: no group {name!r}: {', '.join(GROUPS)}", file=sys.stderr)
-            return 2
-    for name in groups or GROUPS:
-        try:
-            print(folder(name))
-        except BuildError as error:
-            print(f"cluster.build: {error}", file=sys.stderr)
-            return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -25,6 +25,7 @@ from cluster.processes import command, until
 
 T = TypeVar("T")
 ADMIN = "admin"
+MANIFESTS = Path(__file__).with_name("manifests")
 MAX_NODES = 20
 
 
@@ -172,6 +173,11 @@ class Cluster:
         self._images.append(tar)
         self._remember()
         _at_once(lambda node: node.load_image(tar), self.nodes)
+
+    def deploy_dns(self) -> None:
+        """CoreDNS as the Service kube-dns; it runs when pods can."""
+        self.load_image(images.coredns())
+        self.kubectl("apply", "-f", str(MANIFESTS / "dns.yaml"))
 
     def wait_ready(self, seconds: float = 120) -> None:
         """Return when every node is Ready: when somebody made them so."""

@@ -1,4 +1,4 @@
-"""etcd, API server, controller manager and scheduler, and the relay to the API server: their commands."""
+"""etcd, API server, controller manager and scheduler; the nodes' upstream DNS, the relay to the API server."""
 
 from __future__ import annotations
 
@@ -14,6 +14,19 @@ from cluster.layout import API_PORT, CONTROL_PLANE, NETNS, POD_CIDRS, POD_CIDRS_
 from cluster.processes import start
 
 ETCD = "http://127.0.0.1:2379"
+UPSTREAM = f"""\
+. {{
+    hosts hosts {{
+        reload 1s
+        fallthrough
+    }}
+    template ANY ANY {{
+        rcode NXDOMAIN
+    }}
+    errors
+}}
+"""
+"""The nodes' upstream DNS: knows what is in the file ``hosts``, and of every other name that it does not exist."""
 CONTROLLERS = "kube-controller-manager", "kube-scheduler"
 
 
@@ -39,11 +52,19 @@ class ControlPlane:
             "kube-scheduler", build.program("kubernetes", "kube-scheduler"),
             f"--kubeconfig={self.folder}/kube-scheduler.conf", "--leader-elect=false",
         )  # fmt: skip
+        (self.folder / "Corefile").write_text(UPSTREAM)
+        (self.folder / "hosts").touch()
+        self._start("dns", build.program("coredns", "coredns"), "-conf", str(self.folder / "Corefile"), cwd=self.folder)
         return self._relay()
 
     def start_api(self) -> None:
         """Start the API server."""
         self._start("kube-apiserver", build.program("kubernetes", "kube-apiserver"), *self._api())
+
+    def name_outside(self, name: str, *addresses: str) -> None:
+        """Make the upstream DNS know a name, within a second."""
+        with (self.folder / "hosts").open("a") as hosts:
+            hosts.writelines(f"{address} {name}\n" for address in addresses)
 
     def stop(self, program: str) -> None:
         """Kill one of the programs; returns when it is gone."""
@@ -57,10 +78,10 @@ class ControlPlane:
             child.wait()
         self._children.clear()
 
-    def _start(self, program: str, *argv: str, fds: Sequence[int] = ()) -> None:
+    def _start(self, program: str, *argv: str, fds: Sequence[int] = (), cwd: Path | None = None) -> None:
         enter = ("nsenter", f"--net={NETNS / self.name}")
         log = self.folder / f"{program}.log"
-        self._children[program] = start(self.name, program, (*enter, *argv), log, pass_fds=fds)
+        self._children[program] = start(self.name, program, (*enter, *argv), log, pass_fds=fds, cwd=cwd)
 
     def _relay(self) -> int:
         with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cluster.build import cache_folder
+from cluster import build
 
 REGISTRY = "weft.test"
 PAUSE = f"{REGISTRY}/pause:1"
@@ -39,7 +39,7 @@ def build_image(
     files, links = files or {}, links or {}
     config = {"Entrypoint": list(entrypoint), "Env": list(env), **({"User": user} if user else {})}
     key = _key(repr((name, sorted(links.items()), config)), rootfs, files)
-    folder = cache_folder() / "images"
+    folder = build.cache_folder() / "images"
     stem = name.replace("/", "_").replace(":", "_")
     ready = folder / f"{stem}-{key}.tar"
     if ready.exists():
@@ -72,10 +72,17 @@ def busybox() -> Path:
     return build_image(BUSYBOX, files, links=links, entrypoint=("/bin/sh",))
 
 
+def coredns() -> Path:
+    """CoreDNS, for the Deployment of manifests/dns.yaml."""
+    return build_image(
+        f"{REGISTRY}/coredns:1", {"/coredns": Path(build.program("coredns", "coredns"))}, entrypoint=("/coredns",)
+    )
+
+
 def _compiled(source: Path) -> Path:
     """The program of one C file, static."""
     digest = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
-    program = cache_folder() / f"{source.stem}-{digest}"
+    program = build.cache_folder() / f"{source.stem}-{digest}"
     if not program.exists():
         program.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=program.parent) as scratch:

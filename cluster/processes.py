@@ -34,6 +34,7 @@ def start(
     log: Path,
     env: Mapping[str, str] | None = None,
     pass_fds: Sequence[int] = (),
+    cwd: Path | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a program in the cgroup ``/NODE/PROGRAM``; it outlives this process. Its output is appended to ``log``."""
     with log.open("ab") as out:
@@ -45,6 +46,7 @@ def start(
             start_new_session=True,
             env={**os.environ, **(env or {})},
             pass_fds=pass_fds,
+            cwd=cwd,
         )
 
 
