@@ -14,19 +14,26 @@ from cluster.layout import API_PORT, CONTROL_PLANE, NETNS, POD_CIDRS, POD_CIDRS_
 from cluster.processes import start
 
 ETCD = "http://127.0.0.1:2379"
-UPSTREAM = f"""\
-. {{
-    hosts hosts {{
+UPSTREAM = """\
+. {
+    hosts hosts {
         reload 1s
         fallthrough
-    }}
-    template ANY ANY {{
-        rcode NXDOMAIN
-    }}
+    }
+    forward . 127.0.0.1:5300
     errors
-}}
+}
+.:5300 {
+    template ANY ANY {
+        rcode NXDOMAIN
+    }
+}
 """
-"""The nodes' upstream DNS: knows what is in the file ``hosts``, and of every other name that it does not exist."""
+"""The nodes' upstream DNS: knows what is in the file ``hosts``, and of every other name that it does not exist.
+
+Two servers, since CoreDNS asks its plugins in an order of its own: template before hosts.
+"""
+
 CONTROLLERS = "kube-controller-manager", "kube-scheduler"
 
 
