@@ -11,16 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.cluster import Cluster, Row
+from tests.conformance.cluster import Cluster
 from tests.lab import Lab
-from tests.lab.probes import TIMEOUT_MS
-from weft.policy.parties import Parties
 from weft.sources.decode import decode
 from weft.sources.yaml import parse
 
 CASES = sorted(Path(__file__).with_name("cases").glob("*.yaml"))
-PATIENCE = 5
-"""A probe that should have been answered is given this many times the usual wait before it counts as refused."""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +36,7 @@ def test_outcomes_are_what_decide_says(cluster: Cluster, case: Path) -> None:
     text = case.read_text()
     cluster.lab.apply(text, str(case))
     try:
-        wrong = differences(cluster, text)
+        wrong = cluster.differences(text)
     finally:
         for document in parse(text, str(case)):
             resource, _ = decode(document)
@@ -49,27 +45,4 @@ def test_outcomes_are_what_decide_says(cluster: Cluster, case: Path) -> None:
 
 
 def test_without_policies_everything_is_open(cluster: Cluster) -> None:
-    assert not differences(cluster, "")
-
-
-def differences(cluster: Cluster, text: str) -> list[Row]:
-    """The rows in which reality and the model differ.
-
-    What should have been answered but was not is asked again, patiently, because a busy machine may be slow. What
-    should be refused and was answered even once is wrong.
-    """
-    parties = Parties(cluster.world(text))
-    got = cluster.ask(cluster.questions, TIMEOUT_MS)
-    rows = [
-        Row(asker, question, cluster.expected(parties, asker, question), outcome)
-        for asker, questions in cluster.questions.items()
-        for question, outcome in zip(questions, got[asker], strict=True)
-    ]
-    wrong = [row for row in rows if not cluster.fits(row)]
-    slow = {row for row in wrong if row.expected != "timeout" and row.got.outcome == "timeout"}
-    return [row for row in wrong if row not in slow or not cluster.fits(_again(cluster, row))]
-
-
-def _again(cluster: Cluster, row: Row) -> Row:
-    outcome = cluster.ask({row.asker: [row.question]}, PATIENCE * TIMEOUT_MS)[row.asker][0]
-    return row._replace(got=outcome)
+    assert not cluster.differences("")
