@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+from weft.agent.numberfile import NumberFile
 from weft.plan.numbering import FIRST, LAST, Numbering, NumberSpace, preferred
 
 ONE, TWO, THREE = (bytes.fromhex("00aabbcc") + bytes([n]) * 12 for n in (1, 2, 3))
@@ -56,3 +58,21 @@ def test_only_displaced_numbers_are_stored_and_a_restart_keeps_them() -> None:
 def test_what_nobody_wrote_is_refused(stored: dict) -> None:
     with pytest.raises(ValueError):
         Numbering.from_json(stored)
+
+
+def test_the_file_holds_what_a_restart_could_not_compute(tmp_path: Path) -> None:
+    path = tmp_path / "numbers.json"
+    file, classes, identities = NumberFile(path), NumberSpace({}), NumberSpace({})
+
+    def keep() -> dict[str, dict[str, int]]:
+        file.keep(Numbering({"class": classes.settle(), "identity": identities.settle()}))
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    classes.assign_all([ONE, TWO])
+    identities.assign(ONE)
+    assert keep() == keep() == {"class": {TWO.hex(): preferred(ONE) + 1}}
+    identities.assign(THREE)
+    assert keep() == {"class": {TWO.hex(): preferred(ONE) + 1}, "identity": {THREE.hex(): preferred(ONE) + 1}}
+    classes.release(TWO)
+    assert keep() == {"identity": {THREE.hex(): preferred(ONE) + 1}}
+    assert NumberFile(path).read().spaces == {"identity": {THREE: preferred(ONE) + 1}}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from weft.plan import Numbering
+from weft.plan.numbering import SpaceName, memorable
 from weft.sources.errors import StoreError
 
 log = logging.getLogger("weft.agent")
@@ -18,7 +20,9 @@ class NumberFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._kept: dict[str, dict[str, int]] = {}
-        self._last: Numbering | None = None
+        self._seen: dict[SpaceName, tuple[Mapping[bytes, int], dict[str, int]]] = {}
+        """The numbers of each space, and what of them is worth a line: there are thousands, and few changes touch
+        them."""
 
     def read(self) -> Numbering:
         """Without the file, or with one that nobody can read, all numbers are computed anew."""
@@ -34,9 +38,10 @@ class NumberFile:
 
     def keep(self, numbering: Numbering) -> None:
         """Errors: StoreError; then the next call tries again."""
-        if numbering is self._last:
-            return
-        wanted = numbering.to_json()
+        for name, numbers in numbering.spaces.items():
+            if name not in self._seen or self._seen[name][0] is not numbers:
+                self._seen[name] = numbers, memorable(name, numbers)
+        wanted: dict[str, dict[str, int]] = {name: lines for name, (_, lines) in self._seen.items() if lines}
         if wanted != self._kept:
             unfinished = self._path.with_suffix(".new")
             try:
@@ -45,4 +50,3 @@ class NumberFile:
             except OSError as error:
                 raise StoreError(f"{self._path}: {error.strerror}; make room there") from error
             self._kept = wanted
-        self._last = numbering

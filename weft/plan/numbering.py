@@ -41,15 +41,8 @@ class Numbering:
 
     def to_json(self) -> dict[str, dict[str, int]]:
         """``{"class": {"<digest hex>": 17}}``: only what a restart could not compute. Usually ``{}``."""
-        displaced = {
-            name: {
-                digest.hex(): number
-                for digest, number in numbers.items()
-                if name == "listener" or number != preferred(digest, RANGES[name])
-            }
-            for name, numbers in self.spaces.items()
-        }
-        return {name: numbers for name, numbers in displaced.items() if numbers}
+        found = {name: memorable(name, numbers) for name, numbers in self.spaces.items()}
+        return {name: numbers for name, numbers in found.items() if numbers}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Mapping[str, int]]) -> Numbering:
@@ -65,6 +58,16 @@ class Numbering:
 
 
 ALL = Range()
+
+
+def memorable(space: SpaceName, numbers: Mapping[bytes, int]) -> dict[str, int]:
+    """Of a space's numbers those that a restart could not compute."""
+    allowed = RANGES[space]
+    return {
+        digest.hex(): number
+        for digest, number in numbers.items()
+        if space == "listener" or number != preferred(digest, allowed)
+    }
 
 
 def preferred(digest: bytes, allowed: Range = ALL) -> int:
