@@ -82,6 +82,7 @@ def test_services(tmp_path: Path) -> None:
     store.apply(read(service("web", affinity)))
     store.apply(read(service("head", "clusterIP: None")))
     store.apply(read(EXTERNAL))
+    store.apply(read(service("near", "internalTrafficPolicy: Local, trafficDistribution: PreferClose")))
     found = world_of(store).services
     assert found[WEB] == Service(
         key=WEB,
@@ -96,6 +97,9 @@ def test_services(tmp_path: Path) -> None:
     assert (headless.headless, headless.cluster_ips) == (True, ())
     outside = found[NamespacedName("default", "out")]
     assert (outside.type, outside.external_name, outside.cluster_ips) == ("ExternalName", "example.org", ())
+    near = found[NamespacedName("default", "near")]
+    assert (near.internal_local, near.traffic_distribution) == (True, "PreferSameZone")
+    assert (found[WEB].internal_local, found[WEB].traffic_distribution) == (False, "")
 
 
 EXTERNAL = """
@@ -115,6 +119,11 @@ endpoints:
   - {addresses: ["fd00::1"], hostname: one}
   - {addresses: ["fd00::2"], conditions: {ready: false}}
   - {addresses: ["fd00::3"], conditions: {terminating: true}, targetRef: {kind: Pod, name: web}}
+  - {addresses: ["fd00::4"], conditions: {ready: true, serving: false, terminating: true}}
+  - addresses: ["fd00::5"]
+    nodeName: n2
+    zone: west
+    hints: {forZones: [{name: west}, {name: east}], forNodes: [{name: n2}]}
 """
 
 
@@ -129,7 +138,9 @@ def test_endpoint_slice(tmp_path: Path) -> None:
         endpoints=(
             SliceEndpoint((ip_address("fd00::1"),), hostname="one"),
             SliceEndpoint((ip_address("fd00::2"),), ready=False),
-            SliceEndpoint((ip_address("fd00::3"),), ready=False, target=WEB),
+            SliceEndpoint((ip_address("fd00::3"),), ready=False, target=WEB, terminating=True),
+            SliceEndpoint((ip_address("fd00::4"),), serving=False, terminating=True),
+            SliceEndpoint((ip_address("fd00::5"),), node="n2", zones=("west", "east"), nodes=("n2",)),
         ),
     )
 

@@ -154,7 +154,7 @@ class Datapath:
         Then the maps of other layouts go, and links whose device has gone.
         """
         self._start_expiry()
-        self._hook_cgroup(self.paths.cgroup, self._socket_hooks)
+        self._hook_cgroup(self.paths.service_cgroup or self.paths.cgroup, self._socket_hooks)
         self._find_listeners()
         with netns.own() as namespace:
             hook = _Hook(self._links / PROXY_LISTEN, bpf.SK_LOOKUP, namespace, os.fstat(namespace).st_ino)
@@ -232,6 +232,19 @@ class Datapath:
 
     def detach_pod(self, device: str) -> None:
         (self._links / device).unlink(missing_ok=True)
+
+    def is_attached(self, device: str, ifindex: int) -> bool:
+        """Whether the device has our program. With clsact that lives as long as the device, so nobody is asked."""
+        pin = self._links / device
+        if not self.tcx:
+            return True
+        if not pin.exists():
+            return False
+        link = bpf.object_get(pin)
+        try:
+            return bpf.link_target(link) == ifindex
+        finally:
+            os.close(link)
 
     def _attach(self, device: str, ifindex: int, program: str) -> None:
         ingress, fd = program == FROM_POD, self.programs[program]

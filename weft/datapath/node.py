@@ -46,6 +46,8 @@ class NodePaths:
     """In a bpffs; below it ``v<layout>/<map>`` and ``links/<device or program>``."""
     cgroup: Path
     """Folder of all pods' cgroups in the cgroup2 hierarchy."""
+    service_cgroup: Path | None = None
+    """Whose sockets reach services: all below this folder. None: those of ``cgroup``, so pods alone."""
 
     @classmethod
     def default(cls, name: str) -> NodePaths:
@@ -118,8 +120,9 @@ def bring_up(node: NodeConfig) -> None:
 
 
 def _delete_routes(netlink: Netlink, version: int, keep: set[IPNetwork]) -> None:
-    """Weft's own routes of the main table, but those to ``keep``."""
-    stale = [r for r in rtnetlink.routes(netlink, version) if r.ours and r.destination not in keep]
+    """Weft's own routes of the main table, but those to ``keep`` and those of weft.datapath.nodes."""
+    present = rtnetlink.routes(netlink, version)
+    stale = [r for r in present if r.ours and r.destination not in keep and r.gateway is None]
     netlink.request(*map(rtnetlink.delete_route, stale), ignore=(errno.ESRCH,))
 
 
@@ -147,13 +150,22 @@ def _settings(paths: NodePaths) -> None:
 
 
 def _masquerade(node: NodeConfig) -> None:
-    """Pods' packets that leave the node carry its address. The table is replaced in one transaction."""
-    rules = "\n".join(
-        f'    {"ip" if cidr.version == 4 else "ip6"} saddr {cidr} oifname != "{HOST_DEVICE}" masquerade'
-        for cidr in node.pod_cidrs
+    """Pods' packets that leave the node carry its address, unless they go to what the sets hold (weft.datapath.nodes).
+    The sets keep what they have; the rules are replaced in one transaction."""
+    sets = "".join(
+        f"  set cluster_v{version} {{ type ipv{version}_addr; flags interval; auto-merge; }}\n" for version in (4, 6)
     )
-    chain = f"  chain postrouting {{\n    type nat hook postrouting priority srcnat; policy accept;\n{rules}\n  }}"
-    ways.nft(f"table inet weft {{ }}\ndelete table inet weft\ntable inet weft {{\n{chain}\n}}\n")
+    chain = "  chain postrouting { type nat hook postrouting priority srcnat; policy accept; }\n"
+    rules = "".join(
+        f"add rule inet {ways.TABLE} postrouting {_masqueraded(cidr)} masquerade\n" for cidr in node.pod_cidrs
+    )
+    script = f"table inet {ways.TABLE} {{\n{sets}{chain}}}\nflush chain inet {ways.TABLE} postrouting\n{rules}"
+    ways.nft(script)
+
+
+def _masqueraded(cidr: IPNetwork) -> str:
+    family = "ip" if cidr.version == 4 else "ip6"
+    return f'{family} saddr {cidr} oifname != "{HOST_DEVICE}" {family} daddr != @cluster_v{cidr.version}'
 
 
 # ---- and away again -----------------------------------------------------------------------------------------------
@@ -196,11 +208,12 @@ def _remove_devices(_: NodePaths) -> None:
         ours = [name for name in names if is_pod_device(name) or is_spare_device(name) or name == HOST_DEVICE]
         netlink.request(*map(rtnetlink.delete_link, ours), ignore=(errno.ENODEV,))
         for version in (4, 6):
-            _delete_routes(netlink, version, set())
+            routes = [route for route in rtnetlink.routes(netlink, version) if route.ours]
+            netlink.request(*map(rtnetlink.delete_route, routes), ignore=(errno.ESRCH,))
 
 
 def _remove_table(_: NodePaths) -> None:
-    ways.nft("table inet weft { }\ndelete table inet weft\n")
+    ways.nft(f"table inet {ways.TABLE} {{ }}\ndelete table inet {ways.TABLE}\n")
 
 
 def _remove_namespaces(paths: NodePaths) -> None:

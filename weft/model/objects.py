@@ -105,14 +105,14 @@ class Service:
     internal_local: bool = False
     """internalTrafficPolicy Local: only backends on the client's own node."""
     traffic_distribution: str = ""
-    """``PreferSameZone`` (also spelled PreferClose), ``PreferSameNode``, or nothing."""
+    """``PreferSameZone``, ``PreferSameNode``, or nothing. Of pods; slices have their hints."""
 
 
 @dataclass(frozen=True, slots=True)
 class SliceEndpoint:
     addresses: tuple[IPAddress, ...]
     ready: bool = True
-    """False while terminating."""
+    """False while terminating, unless the service publishes addresses that are not ready."""
     hostname: str = ""
     target: NamespacedName | None = None
     serving: bool = True

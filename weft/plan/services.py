@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from weft.model.desired import Backend, ServiceEntry, ServiceKey
 from weft.model.net import TCP, to_wide
-from weft.model.objects import EndpointSlice, NamespacedName, Service, Workload
+from weft.model.objects import EndpointSlice, NamespacedName, Service, ServicePort, Workload
 from weft.model.route import ClusterEndpoint, ClusterRef
 from weft.model.world import World
-from weft.plan.backends import answering, pod_backends, pod_endpoints, slice_backends, slice_endpoints
+from weft.plan.backends import Candidate, chosen, cluster_endpoints, kernel_backends, pod_candidates, slice_candidates
 from weft.plan.diff import Changes, changes
 from weft.plan.numbering import NumberSpace
 from weft.policy.digests import digest
@@ -44,6 +44,7 @@ class Services:
         self._pods: dict[Label, dict[NamespacedName, Workload]] = {}
         self._slices: dict[NamespacedName, dict[NamespacedName, EndpointSlice]] = {}
         self._frontends: dict[NamespacedName, list[Frontend]] = {}
+        self._zones: Mapping[str, str] = {}
         self.services: Mapping[ServiceKey, ServiceEntry] = {}
         self.backends: Mapping[int, tuple[Backend, ...]] = {}
         self.affinity_lists: frozenset[int] = frozenset()
@@ -61,6 +62,7 @@ class Services:
         before = self._world or World(world.node)
         self._world = world
         stale = self._note_services(changes(before.services, world.services), before)
+        stale |= self._note_places(world, before)
         stale |= self._note_pods(pods)
         stale |= self._note_slices(changes(before.slices, world.slices))
         stale |= {port.service for port in routed ^ self._routed}
@@ -81,9 +83,7 @@ class Services:
         found = (one for one in service.ports if (one.port, one.protocol) == (port.port, TCP)) if service else iter(())
         if service is None or (named := next(found, None)) is None:
             return ()
-        if label := _first_label(service):
-            return pod_endpoints(service, named, self._pods[label].values())
-        return slice_endpoints(named, self._slices.get(service.key, {}).values())
+        return cluster_endpoints(self._chosen(service, named))
 
     def _note_services(self, change: Changes[NamespacedName, Service], before: World) -> set[NamespacedName]:
         """Only pods with a label that some service wants are indexed. ``before`` has the pods known so far."""
@@ -116,6 +116,16 @@ class Services:
             for label in filter(self._pods.__contains__, _labels(pod)):
                 self._pods[label][pod.key] = pod
                 stale |= self._watching[label]
+        return stale
+
+    def _note_places(self, world: World, before: World) -> set[NamespacedName]:
+        """Where this node and the others are plays a part in who is near."""
+        here, there = world.node, before.node
+        stale = set(world.services) if (here.name, here.zone) != (there.name, there.zone) else set()
+        zones = {name: node.zone for name, node in world.nodes.items()} if world.nodes else {}
+        if zones != self._zones:
+            self._zones = zones
+            stale |= {key for key, service in world.services.items() if service.traffic_distribution}
         return stale
 
     def _note_slices(self, change: Changes[NamespacedName, EndpointSlice]) -> set[NamespacedName]:
@@ -160,18 +170,24 @@ class Services:
         self.affinity_lists = frozenset(lists.numbers[each] for each in self._affinity)
 
     def _frontends_of(self, service: Service) -> Iterator[Frontend]:
-        label = _first_label(service)
-        pods = answering(service, self._pods[label].values()) if label else ()
-        slices = () if label else tuple(self._slices.get(service.key, {}).values())
-        for address in service.cluster_ips if not service.headless else ():
-            for port in service.ports:
-                family = address.version
-                backends = pod_backends(port, pods, family) if label else slice_backends(port, slices, family)
-                name = (service.key.namespace, service.key.name, port.port, port.protocol, family)
+        addresses = service.cluster_ips if not service.headless else ()
+        for port in service.ports if addresses else ():
+            found = self._chosen(service, port)
+            routed = port.protocol == TCP and ClusterRef(service.key, port.port) in self._routed
+            for address in addresses:
+                backends = kernel_backends(found, address.version)
+                name = (service.key.namespace, service.key.name, port.port, port.protocol, address.version)
                 content = digest("backends", *(part for each in backends for part in each))
                 key = ServiceKey(to_wide(address), port.port, port.protocol)
-                routed = port.protocol == TCP and ClusterRef(service.key, port.port) in self._routed
                 yield Frontend(key, digest("service", *name), content, backends, service.affinity_seconds, routed)
+
+    def _chosen(self, service: Service, port: ServicePort) -> list[Candidate]:
+        assert self._world is not None
+        if label := _first_label(service):
+            found = pod_candidates(service, port, self._pods[label].values(), self._zones)
+        else:
+            found = slice_candidates(port, self._slices.get(service.key, {}).values())
+        return chosen(service, found, self._world.node)
 
 
 class _Count(NamedTuple):
@@ -202,10 +218,11 @@ class _Shared:
 
 
 def _first_label(service: Service) -> Label | None:
-    """Pods that a service selects have all of its labels, so one of them is enough to find them."""
-    for key, value in sorted(service.selector.items()):
-        return (service.key.namespace, key, value)
-    return None
+    """Pods that a service selects have all of its labels, so one of them is enough to find them. None: its backends are
+    those of its slices."""
+    if service.by_slices:
+        return None
+    return next(((service.key.namespace, *label) for label in sorted(service.selector.items())), None)
 
 
 def _labels(pod: Workload) -> Iterator[Label]:

@@ -10,6 +10,8 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from weft.model.kinds.core import Pod
+from weft.model.kinds.discovery import Endpoint
+from weft.model.kinds.discovery import EndpointSlice as SliceShape
 from weft.model.net import PROTOCOL_NUMBERS, IPAddress
 from weft.model.objects import (
     EndpointSlice,
@@ -50,6 +52,8 @@ _FIELDS = {
     registry.REFERENCE_GRANT: "grants",
 }
 """The field of World that objects of a kind live in; Deployments have none."""
+_SAME_AS = {"PreferClose": "PreferSameZone"}
+"""The older spelling of a Service's trafficDistribution."""
 _WITH_STATUS = (registry.HTTP_ROUTE, registry.GRPC_ROUTE)
 """Kinds whose status weft writes and does not read: a change of it alone is none of their value."""
 
@@ -212,25 +216,35 @@ def service(stored: Stored) -> Service:
         external_name=spec.external_name.removesuffix(".") if spec.type == "ExternalName" else "",
         affinity_seconds=spec.session_affinity_config.client_ip.timeout_seconds if affine else 0,
         publish_not_ready=spec.publish_not_ready_addresses,
+        internal_local=spec.internal_traffic_policy == "Local",
+        traffic_distribution=_SAME_AS.get(spec.traffic_distribution, spec.traffic_distribution),
     )
 
 
 def endpoint_slice(stored: Stored) -> EndpointSlice:
-    """Not given means ready (discovery/v1, EndpointConditions)."""
-    shape = stored.obj
+    shape: SliceShape = stored.obj
     return EndpointSlice(
         key=stored.key.namespaced,
         service=stored.resource.labels[SERVICE_NAME_LABEL],
         ports=tuple(NamedPort(port.name, port.port, PROTOCOL_NUMBERS[port.protocol]) for port in shape.ports),
-        endpoints=tuple(
-            SliceEndpoint(
-                addresses=_addresses(endpoint.addresses),
-                ready=endpoint.conditions.ready is not False and endpoint.conditions.terminating is not True,
-                hostname=endpoint.hostname,
-                target=_target(endpoint.target_ref, stored.key.namespace),
-            )
-            for endpoint in shape.endpoints
-        ),
+        endpoints=tuple(_slice_endpoint(endpoint, stored.key.namespace) for endpoint in shape.endpoints),
+    )
+
+
+def _slice_endpoint(endpoint: Endpoint, namespace: str) -> SliceEndpoint:
+    """Conditions that are not given: ready unless it terminates, serving, not terminating (discovery/v1,
+    EndpointConditions). "Ready" beside "terminating" is an order: a Service's publishNotReadyAddresses."""
+    given, hints = endpoint.conditions, endpoint.hints
+    return SliceEndpoint(
+        addresses=_addresses(endpoint.addresses),
+        ready=given.ready if given.ready is not None else not given.terminating,
+        hostname=endpoint.hostname,
+        target=_target(endpoint.target_ref, namespace),
+        serving=given.serving is not False,
+        terminating=given.terminating is True,
+        node=endpoint.node_name,
+        zones=tuple(each.name for each in hints.for_zones),
+        nodes=tuple(each.name for each in hints.for_nodes),
     )
 
 

@@ -1,4 +1,4 @@
-"""``discovery.k8s.io/v1`` manifests: EndpointSlice, for the outside backends of a Service without a selector."""
+"""``discovery.k8s.io/v1`` manifests: EndpointSlice, the backends of a Service without a selector."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from msgspec import Meta
 from weft.model.kinds.core import Port, Protocol
 from weft.model.kinds.marks import ignored
 from weft.model.kinds.meta import ObjectMeta, Strict
-
-_ONE_NODE = "topology plays no part on one node"
 
 
 class EndpointConditions(Strict, frozen=True):
@@ -31,16 +29,30 @@ class ObjectReference(Strict, frozen=True):
     field_path: str = ""
 
 
+class Hint(Strict, frozen=True):
+    """ForZone or ForNode."""
+
+    name: str
+
+
+class EndpointHints(Strict, frozen=True):
+    """For whose clients the endpoint is meant; empty = for all."""
+
+    for_zones: Annotated[tuple[Hint, ...], Meta(max_length=8)] = ()
+    for_nodes: Annotated[tuple[Hint, ...], Meta(max_length=8)] = ()
+
+
 class Endpoint(Strict, frozen=True):
     addresses: Annotated[tuple[str, ...], Meta(min_length=1, max_length=100)]
     """All of the slice's addressType; clients use the first."""
     conditions: EndpointConditions = EndpointConditions()
     hostname: str = ""
     target_ref: ObjectReference = ObjectReference()
-    node_name: Annotated[Any, ignored(_ONE_NODE)] = None
-    zone: Annotated[Any, ignored(_ONE_NODE)] = None
-    hints: Annotated[Any, ignored(_ONE_NODE)] = None
-    deprecated_topology: Annotated[Any, ignored(_ONE_NODE)] = None
+    node_name: str = ""
+    zone: Any = None
+    """Of the node; what counts are the hints."""
+    hints: EndpointHints = EndpointHints()
+    deprecated_topology: Annotated[Any, ignored("v1beta1 had it; write nodeName and zone")] = None
 
 
 class EndpointPort(Strict, frozen=True):

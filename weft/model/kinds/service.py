@@ -50,7 +50,7 @@ class ServiceSpec(Strict, frozen=True):
     session_affinity_config: SessionAffinityConfig = SessionAffinityConfig()
     publish_not_ready_addresses: bool = False
     internal_traffic_policy: Literal["Cluster", "Local"] = "Cluster"
-    """The same on one node."""
+    """Local: only backends on the client's own node."""
     external_ips: Annotated[Any, refused(_OUTSIDE)] = field(default=None, name="externalIPs")
     external_traffic_policy: Annotated[Any, refused(_OUTSIDE)] = None
     load_balancer_ip: Annotated[Any, refused(_OUTSIDE)] = field(default=None, name="loadBalancerIP")
@@ -58,7 +58,8 @@ class ServiceSpec(Strict, frozen=True):
     load_balancer_source_ranges: Annotated[Any, refused(_OUTSIDE)] = None
     allocate_load_balancer_node_ports: Annotated[Any, refused(_OUTSIDE)] = None
     health_check_node_port: Annotated[Any, refused(_OUTSIDE)] = None
-    traffic_distribution: Annotated[Any, ignored("all backends are on this node")] = None
+    traffic_distribution: str = ""
+    """``PreferSameZone``, also spelled ``PreferClose``, or ``PreferSameNode`` (checked)."""
 
 
 class Service(Strict, frozen=True):

@@ -8,6 +8,7 @@ from weft.sources.check import Check
 from weft.sources.rules import names, pods
 
 HEADLESS = "None"
+TRAFFIC_DISTRIBUTIONS = ("", "PreferSameZone", "PreferSameNode", "PreferClose")
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 
 
@@ -26,6 +27,9 @@ def check(service: Service, found: Check) -> None:
     _check_addresses(spec, found)
     if spec.session_affinity == "None" and spec.session_affinity_config.client_ip.timeout_seconds != 10800:
         found.error(("spec", "sessionAffinityConfig"), "has no meaning without sessionAffinity: ClientIP")
+    if spec.traffic_distribution not in TRAFFIC_DISTRIBUTIONS:
+        expected = f"expected one of {', '.join(filter(None, TRAFFIC_DISTRIBUTIONS))}"
+        found.error(("spec", "trafficDistribution"), f"unknown value {spec.traffic_distribution!r}", expected)
 
 
 def _check_external(spec: ServiceSpec, found: Check) -> None:
