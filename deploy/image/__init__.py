@@ -1,0 +1,189 @@
+"""weft's image without a registry: Debian as this machine's own sources have it, what weft needs, and weft.
+
+``python -m deploy.image`` writes an OCI tar. Its lower layer (Debian's packages, Python's, Envoy) is kept in the cache
+and made again when what it is made of changes; the upper one is weft alone, so that a change of weft's is an image in
+seconds.
+"""
+
+from __future__ import annotations
+
+import compileall
+import fcntl
+import hashlib
+import platform
+import py_compile
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import weft
+from cluster.build import cache_folder
+from cluster.images import build_image
+from weft.built import built
+
+REPOSITORY = "weft.test/weft"
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ROOT / "packages.txt"
+BUILT = ("bpf/weft.bpf.o", "weft-shim", "weft-cni")
+UNUSED = ("grpc",)
+"""Python packages that dependencies ask for and nothing of weft's imports (xds-protos: its types, not its stubs)."""
+LEFT_OUT = ("doc", "man", "locale", "info", "lintian", "bug")
+"""Folders of /usr/share that no program reads."""
+
+
+class ImageError(RuntimeError):
+    """The image cannot be made; says why, and what to do."""
+
+
+def name() -> str:
+    """The image's name, as the chart has it without values."""
+    return f"{REPOSITORY}:{weft.__version__}"
+
+
+def build() -> Path:
+    """The OCI tar, made now if it is not there. Errors: ImageError."""
+    with _alone() as folder:
+        base = _base(folder)
+        files: dict[str, Path | bytes] = {
+            f"{_site(base)}/weft": _package(folder),
+            "/usr/local/bin/weft": b"#!/usr/bin/python3\nfrom weft.cli import main\n\nmain()\n",
+        }
+        return build_image(name(), files, rootfs=base, entrypoint=("weft",))
+
+
+@contextmanager
+def _alone() -> Iterator[Path]:
+    """The cache folder. A second build waits, and finds what the first one made."""
+    folder = cache_folder().parent / "image"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+
+
+# ---- the lower layer ------------------------------------------------------------------------------------------------
+
+
+def _base(folder: Path) -> Path:
+    """A tar of everything but weft."""
+    ready = folder / f"base-{_recipe()}.tar"
+    if not ready.exists():
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".base-") as scratch:
+            fresh = Path(scratch) / "base.tar"
+            _bootstrap(fresh)
+            _add_dependencies(fresh, Path(scratch) / "site")
+            fresh.rename(ready)
+        for old in set(folder.glob("base-*.tar")) - {ready}:
+            old.unlink()
+    return ready
+
+
+def _recipe() -> str:
+    parts = (Path(__file__).read_text(), *_debian(), *_requirements(), (ROOT / "constraints.txt").read_text())
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
+
+
+def _debian() -> list[str]:
+    """The packages of the group [run]."""
+    group = PACKAGES.read_text().partition("[run]\n")[2].partition("\n[")[0]
+    return [line.split()[0] for line in group.splitlines() if line.strip() and line[0] != "#"]
+
+
+def _requirements() -> list[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return list(project["dependencies"])
+
+
+def _bootstrap(tar: Path) -> None:
+    """Debian's essential packages and ours, of the release that this machine runs, from where it has its own."""
+    sources = [*Path("/etc/apt/sources.list.d").glob("debian.sources"), *Path("/etc/apt").glob("sources.list")]
+    release = platform.freedesktop_os_release()
+    if release.get("ID") != "debian" or not sources:
+        raise ImageError(f"{release.get('PRETTY_NAME', 'this machine')}: mmdebstrap wants a Debian with its sources in "
+                         "/etc/apt; use deploy/image/Dockerfile")  # fmt: skip
+    _run(
+        "mmdebstrap", "--quiet", "--variant=essential", f"--include={','.join(('usr-is-merged', *_debian()))}",
+        "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
+        '--aptopt=APT::Install-Recommends "false"',
+        *(f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in LEFT_OUT),
+        release["VERSION_CODENAME"], str(tar), *map(str, sources),
+    )  # fmt: skip
+
+
+def _add_dependencies(tar: Path, site: Path) -> None:
+    """Python's packages, where Debian's interpreter looks for those that are not Debian's."""
+    where, own = _site(tar), f"{sys.version_info[0]}.{sys.version_info[1]}"
+    if f"/python{own}/" not in where:
+        raise ImageError(f"this is Python {own}, the image has {where}: build it with the system's python3")
+    _run(
+        sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-compile",
+        "--target", str(site), "-c", str(ROOT / "constraints.txt"), *_requirements(),
+    )  # fmt: skip
+    for unused in (*UNUSED, "bin"):
+        shutil.rmtree(site / unused, ignore_errors=True)
+    _compile(site)
+    with tarfile.open(tar, "a") as out:
+        out.add(site, f".{where}", filter=_plain)
+
+
+def _site(tar: Path) -> str:
+    """Folder in the image for Python packages; the interpreter's version is its name's."""
+    with tarfile.open(tar) as layer:
+        link = layer.getmember("./usr/bin/python3").linkname
+    return f"/usr/local/lib/{link}/dist-packages"
+
+
+def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = member.mtime = 0
+    member.uname = member.gname = ""
+    return member
+
+
+# ---- the upper layer ------------------------------------------------------------------------------------------------
+
+
+def _package(cache: Path) -> Path:
+    """weft as `make wheel` packs it: the Python package with its compiled parts inside."""
+    sources = sorted((ROOT / "weft").rglob("*.py"))
+    parts = [built(part) for part in BUILT]
+    digest = hashlib.sha256()
+    for file in (*sources, *parts):
+        if not file.exists():
+            raise ImageError(f"{file} is not there yet: run `make build`")
+        digest.update(f"{file.relative_to(ROOT)}\0".encode() + file.read_bytes())
+    ready = cache / f"weft-{digest.hexdigest()[:12]}"
+    if not ready.exists():
+        with tempfile.TemporaryDirectory(dir=cache, prefix=".weft-") as scratch:
+            fresh = Path(scratch) / "weft"
+            for file in sources:
+                _copy(file, fresh / file.relative_to(ROOT / "weft"))
+            for file in parts:
+                _copy(file, fresh / "_built" / file.name)
+            _compile(fresh)
+            fresh.rename(ready)
+        for old in set(cache.glob("weft-*")) - {ready}:
+            shutil.rmtree(old)
+    return ready
+
+
+def _copy(file: Path, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(file, to)
+
+
+def _compile(folder: Path) -> None:
+    """Byte code that holds whatever a file's time is: the image's root is read-only, and its files have none."""
+    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    compileall.compile_dir(folder, quiet=2, invalidation_mode=mode, stripdir=str(folder.parent))
+
+
+def _run(*argv: str) -> None:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ImageError(f"{' '.join(argv[:3])} …: {(done.stderr or done.stdout).strip()[-2000:]}")
