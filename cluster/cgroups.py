@@ -50,7 +50,10 @@ def create(node: str) -> None:
 
 
 def join_files(node: str, program: str) -> list[str]:
-    """The files that a process writes itself to, to be the node's: ``/NODE/PROGRAM`` of v2, ``/NODE`` of v1."""
+    """The files that a process writes itself to, to be the node's: ``/NODE/PROGRAM`` of v2, ``/NODE`` of v1.
+
+    Without a program ``/NODE`` in v2 as well: where a new cgroup namespace has its root.
+    """
     root, others = _hierarchies()
     (root / node / program).mkdir(exist_ok=True)
     groups = (root / node / program, *(mount / node for mount, _ in others))

@@ -36,9 +36,11 @@ class Node:
         cgroups.create(self.name)
         network.create_node(self.name, self.number, control_plane_name(self.cluster))
         log = self.folder / "namespaces.log"
-        setup = (str(SETUP), self.name, str(self.state), self.addresses[0], UPSTREAM_DNS)
+        group = cgroups.unified(self.name, "namespaces")
+        group.mkdir()
+        setup = (str(SETUP), self.name, str(self.state), str(group), self.addresses[0], UPSTREAM_DNS)
         namespaces = ("nsenter", f"--net={NETNS / self.name}", "unshare", "--mount", "--uts", "--cgroup")
-        holder = self._children["namespaces"] = start(self.name, "namespaces", (*namespaces, *setup), log)
+        holder = self._children["namespaces"] = start(self.name, "", (*namespaces, *setup), log)
         until(lambda: holder.poll() is not None or "ready" in log.read_text(), f"namespaces of {self.name}", pause=0.01)
         if holder.poll() is not None:
             raise RuntimeError(f"{self.name}: its namespaces could not be made: {log.read_text().strip()}")

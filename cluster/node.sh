@@ -1,11 +1,12 @@
 #!/bin/sh
-# node.sh NODE STATE ADDRESS UPSTREAM_DNS: makes the mount, UTS and cgroup namespaces that it was started in into a
+# node.sh NODE STATE GROUP ADDRESS UPSTREAM_DNS: makes the mount, UTS and cgroup namespaces that it was started in into a
 # machine's own (its /run, /etc, /var, /opt, sysfs, cgroups and bpffs), says "ready", and stays: the namespaces last as
 # long as this process.
 # Nothing of the host is changed: what it mounts is seen here only, and writes go to a tmpfs.
 set -eu
-node=$1 state=$2 address=$3 dns=$4
+node=$1 state=$2 group=$3 address=$4 dns=$5
 
+echo 0 >"$group/cgroup.procs" # from the node's own group, which is now the root, to one below it
 hostname "$node"
 
 # What the host has mounted there stays alive as long as a copy of it: other network namespaces, other pins.
