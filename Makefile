@@ -1,5 +1,5 @@
 # Two commands matter: `make demo` shows the thing, `make test` proves it. Both install what they need.
-.PHONY: build demo test test-kernels bench lint fmt golden clean wheel
+.PHONY: build demo test test-kernels bench lint fmt golden clean wheel cluster lab-kubernetes
 PYTHON ?= python3
 BIN := .venv/bin
 PYTEST_ARGS ?=
@@ -20,7 +20,7 @@ packages-%:
 demo: packages-demo build ## the main job, end to end, with real traffic
 	@$(BIN)/python -m examples.shop.demo
 
-test: packages-test build
+test: packages-test packages-cluster build
 	@$(BIN)/pytest $(PYTEST_ARGS)
 
 test-kernels: packages-test build ## the whole namespace suite on 6.1 and 6.12
@@ -28,6 +28,12 @@ test-kernels: packages-test build ## the whole namespace suite on 6.1 and 6.12
 
 bench: packages-bench build
 	@$(BIN)/python -m bench $(BENCH_ARGS)
+
+cluster: packages-cluster build ## every program of a real Kubernetes from its Go module, once for all clones
+	@$(BIN)/python -m cluster build
+
+lab-kubernetes: packages-cluster build ## a cluster of two nodes to play with, left up
+	@$(BIN)/python -m cluster up
 
 lint: packages-lint build
 	@$(BIN)/ruff check .
