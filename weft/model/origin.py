@@ -19,10 +19,18 @@ def spell(path: FieldPath) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A document in a file. ``lines`` maps field paths to 1-based lines; a missing path takes its parent's line."""
+    """A document in a file. ``lines`` maps field paths to 1-based lines; a missing path takes its parent's line.
+
+    An object that was never a file here (``of_object``) has a name in place of the file, and line 0 for every field.
+    """
 
     file: str
     lines: Mapping[FieldPath, int] = field(default_factory=dict, hash=False)
+
+    @classmethod
+    def of_object(cls, kind: str, name: str) -> Origin:
+        """``name``: with its namespace."""
+        return cls(f"{kind} {name}", {(): 0})
 
     def line(self, path: FieldPath = ()) -> int:
         while path not in self.lines:
@@ -32,7 +40,16 @@ class Origin:
         return self.lines[path]
 
     def at(self, path: FieldPath = ()) -> str:
-        return f"{self.file}:{self.line(path)}"
+        """``shop.yaml:12``, or ``CiliumNetworkPolicy default/api: spec.ingress[0]``."""
+        if number := self.line(path):
+            return f"{self.file}:{number}"
+        return self.place(path)
+
+    def place(self, path: FieldPath) -> str:
+        """``shop.yaml:12: spec.ingress[0]``, or as ``at``."""
+        number = self.line(path)
+        where = f"{self.file}:{number}" if number else self.file
+        return f"{where}: {spell(path)}" if path else where
 
 
 NOWHERE = Origin("<built in>")
@@ -43,5 +60,4 @@ class ManifestError(ValueError):
 
     def __init__(self, origin: Origin, path: FieldPath, problem: str, remedy: str = "") -> None:
         self.origin, self.path, self.problem, self.remedy = origin, path, problem, remedy
-        where = origin.at(path) + (f": {spell(path)}" if path else "")
-        super().__init__(f"{where}: {problem}" + (f"; {remedy}" if remedy else ""))
+        super().__init__(f"{origin.place(path)}: {problem}" + (f"; {remedy}" if remedy else ""))

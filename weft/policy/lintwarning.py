@@ -20,7 +20,7 @@ class LintWarning:
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.origin.at(self.path)}: {spell(self.path)}: {self.text}; {self.remedy} [{self.code}]"
+        return f"{self.origin.place(self.path)}: {self.text}; {self.remedy} [{self.code}]"
 
     def to_json(self) -> dict[str, Any]:
         return {

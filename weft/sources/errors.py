@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from weft.model.origin import FieldPath, ManifestError, Origin, spell
+from weft.model.origin import FieldPath, ManifestError, Origin
 
 
 class ManifestErrors(ManifestError):
@@ -39,4 +39,4 @@ class Notice:
     text: str
 
     def __str__(self) -> str:
-        return f"{self.origin.at(self.path)}: {spell(self.path)}: {self.text}"
+        return f"{self.origin.place(self.path)}: {self.text}"

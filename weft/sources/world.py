@@ -99,7 +99,7 @@ def updated(world: World, changes: Iterable[Change], local: Locals) -> World:
         except ManifestError as error:
             errors.append(error)
             continue
-        edits.append(Edit(name, _world_key(change.key), value))
+        edits.append(Edit(name, world_key(change.key), value))
     if errors:
         raise ManifestErrors(errors)
     return edited(world, edits)
@@ -110,7 +110,7 @@ def _only_status(change: Change) -> bool:
     return change.key.kind in _WITH_STATUS and bool(old and new and old.resource is new.resource)
 
 
-def _world_key(key: Key) -> str | NamespacedName | PolicyRef | RouteRef:
+def world_key(key: Key) -> str | NamespacedName | PolicyRef | RouteRef:
     if key.kind == registry.NAMESPACE:
         return key.name
     if key.kind in registry.ROUTES:

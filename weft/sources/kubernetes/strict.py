@@ -1,0 +1,150 @@
+"""Policies, routes and grants: decoded as manifests are, so that what is misspelt is refused and not passed over.
+
+A refused object gets a condition or an Event that names the field. The last good version stays in force.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from weft.model.origin import ManifestError, Origin, spell
+from weft.routes.translate import grant
+from weft.sources import registry
+from weft.sources.decode import decode
+from weft.sources.errors import ManifestErrors
+from weft.sources.kubernetes import shapes
+from weft.sources.kubernetes.complaints import Complaints
+from weft.sources.kubernetes.resources import Reference, Resource
+from weft.sources.kubernetes.tables import Table
+from weft.sources.objects import Document, Json, Key, Stored
+from weft.sources.world import policy, route, world_key
+
+log = logging.getLogger("weft.kubernetes")
+_FIELDS = {registry.REFERENCE_GRANT: "grants", **dict.fromkeys(registry.ROUTES, "routes")}
+_VOLATILE = ("managedFields", "generateName", "resourceVersion", "generation")
+"""Of metadata: of no meaning here, or kept apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An object as the API server has it, good or not: what is needed to write its status."""
+
+    reference: Reference
+    revision: str
+    """resourceVersion."""
+    status: Json
+
+
+class StrictTable(Table):
+    """``on_checked(key, message)``: what came of an object; no message: it is valid."""
+
+    def __init__(
+        self, resource: Resource, complaints: Complaints, cluster: str, on_checked: Callable[[Key, str], None]
+    ) -> None:
+        super().__init__(resource, _FIELDS.get(resource.kind, "policies"), complaints)
+        self._cluster, self._on_checked = cluster, on_checked
+        self._values: dict[Any, Any] = {}
+        self.stored: dict[Key, Stored] = {}
+        """What is in force of each object."""
+        self.seen: dict[Key, Seen] = {}
+
+    def key(self, meta: shapes.Meta) -> Any:
+        return world_key(self._name(meta))
+
+    def known(self) -> list[Any]:
+        return [world_key(key) for key in self.seen]
+
+    def value(self, key: Any) -> Any:
+        return self._values.get(key)
+
+    def put(self, raw: msgspec.Raw, version: str) -> tuple[Any, bool]:
+        meta = msgspec.json.decode(raw, type=shapes.Headed).metadata
+        key, data = self._name(meta), msgspec.json.decode(raw)
+        status = data.pop("status", None) or {}
+        self.seen[key] = Seen(Reference(key, version, meta.uid), meta.resource_version, status)
+        metadata = {name: value for name, value in data["metadata"].items() if name not in _VOLATILE}
+        data |= {"apiVersion": version, "kind": self.resource.kind, "metadata": metadata}
+        old, changed = self.stored.get(key), False
+        try:
+            if old is None or old.resource.raw != _as_kept(data, old):
+                new = self._decode(key, data)
+                value = self._translate(_with(new, meta, status))
+                changed = self._values.get(world_key(key)) != value
+                self._values[world_key(key)] = value
+                old = new
+            self.stored[key] = _with(old, meta, status)
+        except ManifestError as error:
+            self._refuse(meta, version, _message(error))
+        except Exception as error:  # whatever one object makes weft do wrong, the others must not suffer
+            log.exception("%s", key)
+            self._refuse(meta, version, f"weft failed on it: {type(error).__name__}: {error}")
+        else:
+            self._complaints.settle(key)
+            self._on_checked(key, "")
+        return world_key(key), changed
+
+    def remove(self, key: Any) -> bool:
+        name = _unworldly(self.resource.kind, key)
+        self.seen.pop(name, None)
+        self.stored.pop(name, None)
+        self._complaints.settle(name)
+        return self._values.pop(key, None) is not None
+
+    def _refuse(self, meta: shapes.Meta, version: str, message: str) -> None:
+        if self._values.get(self.key(meta)) is not None:
+            message += " (the last valid version stays in force)"
+        self.complain(meta, version, message)
+        self._on_checked(self._name(meta), message)
+
+    def _decode(self, key: Key, data: Json) -> Stored:
+        origin = Origin.of_object(key.kind, str(key.namespaced))
+        resource, _ = decode(Document(origin, data))
+        return Stored(resource, "", 0, 0, datetime.fromtimestamp(0, UTC))
+
+    def _translate(self, stored: Stored) -> Any:
+        match stored.key.kind:
+            case registry.HTTP_ROUTE | registry.GRPC_ROUTE:
+                return route(stored)
+            case registry.REFERENCE_GRANT:
+                return grant(stored.obj)
+            case _:
+                return policy(stored.resource, self._cluster)
+
+
+def _as_kept(data: Json, old: Stored) -> Json:
+    """``data`` in the form in which ``old`` keeps its own."""
+    return {**data, "apiVersion": old.resource.api_version}
+
+
+def _with(stored: Stored, meta: shapes.Meta, status: Json) -> Stored:
+    revision = int(meta.resource_version) if meta.resource_version.isdigit() else 0
+    return replace(
+        stored,
+        uid=meta.uid,
+        generation=meta.generation,
+        revision=revision,
+        created=_moment(meta.creation_timestamp) or datetime.fromtimestamp(0, UTC),
+        deleting=_moment(meta.deletion_timestamp),
+        status=status,
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text).astimezone(UTC) if text else None
+
+
+def _unworldly(kind: str, key: Any) -> Key:
+    return Key(kind, key.namespace, key.name)
+
+
+def _message(error: ManifestError) -> str:
+    """Every problem with its field."""
+    found = error.errors if isinstance(error, ManifestErrors) else (error,)
+    texts = [f"{spell(one.path)}: {one.problem}" if one.path else one.problem for one in found]
+    return "; ".join(f"{text} ({one.remedy})" if one.remedy else text for text, one in zip(texts, found, strict=True))
