@@ -10,6 +10,7 @@ from __future__ import annotations
 import compileall
 import fcntl
 import hashlib
+import inspect
 import platform
 import py_compile
 import shutil
@@ -18,7 +19,7 @@ import sys
 import tarfile
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,22 +72,33 @@ def _alone() -> Iterator[Path]:
 
 
 def _base(folder: Path) -> Path:
-    """A tar of everything but weft."""
-    ready = folder / f"base-{_recipe()}.tar"
+    """A tar of everything but weft: Debian's part, kept by itself, with Python's behind it."""
+    packages, requirements = _debian(), _requirements()
+    constraints = (ROOT / "constraints.txt").read_text()
+
+    def debian(tar: Path) -> None:
+        _bootstrap(tar, packages)
+
+    lower = _kept(folder, "debian", (*packages, inspect.getsource(_bootstrap)), debian)
+
+    def base(tar: Path) -> None:
+        shutil.copyfile(lower, tar)
+        _add_dependencies(tar, requirements)
+
+    recipe = (lower.name, *requirements, constraints, inspect.getsource(_add_dependencies))
+    return _kept(folder, "base", recipe, base)
+
+
+def _kept(folder: Path, kind: str, recipe: Iterable[str], make: Callable[[Path], None]) -> Path:
+    """What ``make`` writes for this recipe; made now if it is not there, and then the others of its kind go."""
+    ready = folder / f"{kind}-{hashlib.sha256(chr(0).join(recipe).encode()).hexdigest()[:12]}"
     if not ready.exists():
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".base-") as scratch:
-            fresh = Path(scratch) / "base.tar"
-            _bootstrap(fresh)
-            _add_dependencies(fresh, Path(scratch) / "site")
-            fresh.rename(ready)
-        for old in set(folder.glob("base-*.tar")) - {ready}:
-            old.unlink()
+        with tempfile.TemporaryDirectory(dir=folder, prefix=f".{kind}-") as scratch:
+            make(Path(scratch) / "new")
+            for old in folder.glob(f"{kind}-*"):
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
+            (Path(scratch) / "new").rename(ready)
     return ready
-
-
-def _recipe() -> str:
-    parts = (Path(__file__).read_text(), *_debian(), *_requirements(), (ROOT / "constraints.txt").read_text())
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
 def _debian() -> list[str]:
@@ -100,7 +112,7 @@ def _requirements() -> list[str]:
     return list(project["dependencies"])
 
 
-def _bootstrap(tar: Path) -> None:
+def _bootstrap(tar: Path, packages: Sequence[str]) -> None:
     """Debian's essential packages and ours, of the release that this machine runs, from where it has its own."""
     sources = [*Path("/etc/apt/sources.list.d").glob("debian.sources"), *Path("/etc/apt").glob("sources.list")]
     release = platform.freedesktop_os_release()
@@ -108,28 +120,29 @@ def _bootstrap(tar: Path) -> None:
         raise ImageError(f"{release.get('PRETTY_NAME', 'this machine')}: mmdebstrap wants a Debian with its sources in "
                          "/etc/apt; use deploy/image/Dockerfile")  # fmt: skip
     _run(
-        "mmdebstrap", "--quiet", "--variant=essential", f"--include={','.join(('usr-is-merged', *_debian()))}",
-        "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
+        "mmdebstrap", "--quiet", "--variant=essential", f"--include={','.join(('usr-is-merged', *packages))}",
+        "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr", "--format=tar",
         '--aptopt=APT::Install-Recommends "false"',
         *(f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in LEFT_OUT),
         release["VERSION_CODENAME"], str(tar), *map(str, sources),
     )  # fmt: skip
 
 
-def _add_dependencies(tar: Path, site: Path) -> None:
+def _add_dependencies(tar: Path, requirements: Sequence[str]) -> None:
     """Python's packages, where Debian's interpreter looks for those that are not Debian's."""
     where, own = _site(tar), f"{sys.version_info[0]}.{sys.version_info[1]}"
     if f"/python{own}/" not in where:
         raise ImageError(f"this is Python {own}, the image has {where}: build it with the system's python3")
-    _run(
-        sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-compile",
-        "--target", str(site), "-c", str(ROOT / "constraints.txt"), *_requirements(),
-    )  # fmt: skip
-    for unused in (*UNUSED, "bin"):
-        shutil.rmtree(site / unused, ignore_errors=True)
-    _compile(site)
-    with tarfile.open(tar, "a") as out:
-        out.add(site, f".{where}", filter=_plain)
+    with tempfile.TemporaryDirectory(dir=tar.parent) as site:
+        _run(
+            sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-compile",
+            "--target", site, "-c", str(ROOT / "constraints.txt"), *requirements,
+        )  # fmt: skip
+        for unused in (*UNUSED, "bin"):
+            shutil.rmtree(Path(site) / unused, ignore_errors=True)
+        _compile(Path(site))
+        with tarfile.open(tar, "a") as out:
+            out.add(site, f".{where}", filter=_plain)
 
 
 def _site(tar: Path) -> str:
@@ -157,19 +170,15 @@ def _package(cache: Path) -> Path:
         if not file.exists():
             raise ImageError(f"{file} is not there yet: run `make build`")
         digest.update(f"{file.relative_to(ROOT)}\0".encode() + file.read_bytes())
-    ready = cache / f"weft-{digest.hexdigest()[:12]}"
-    if not ready.exists():
-        with tempfile.TemporaryDirectory(dir=cache, prefix=".weft-") as scratch:
-            fresh = Path(scratch) / "weft"
-            for file in sources:
-                _copy(file, fresh / file.relative_to(ROOT / "weft"))
-            for file in parts:
-                _copy(file, fresh / "_built" / file.name)
-            _compile(fresh)
-            fresh.rename(ready)
-        for old in set(cache.glob("weft-*")) - {ready}:
-            shutil.rmtree(old)
-    return ready
+
+    def package(folder: Path) -> None:
+        for file in sources:
+            _copy(file, folder / file.relative_to(ROOT / "weft"))
+        for file in parts:
+            _copy(file, folder / "_built" / file.name)
+        _compile(folder)
+
+    return _kept(cache, "weft", (digest.hexdigest(),), package)
 
 
 def _copy(file: Path, to: Path) -> None:
