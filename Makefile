@@ -7,6 +7,7 @@ PYTEST_ARGS ?=
 build: packages-build .venv/.stamp ## everything that running needs
 	@$(MAKE) -s -C bpf
 	@$(MAKE) -s -C shim
+	@$(MAKE) -s -C cni
 
 packages-%:
 	@tools/install_packages run build $*
@@ -55,7 +56,7 @@ golden: packages-test build ## rewrite the expected files of the golden cases
 	@$(BIN)/pytest --update-golden $(PYTEST_ARGS)
 
 wheel: build ## an installable package with the compiled parts in it
-	@mkdir -p weft/_built && cp build/bpf/weft.bpf.o build/weft-shim weft/_built/
+	@mkdir -p weft/_built && cp build/bpf/weft.bpf.o build/weft-shim build/weft-cni weft/_built/
 	@$(BIN)/pip wheel -q --disable-pip-version-check --no-deps -w build/wheel . ; status=$$?; rm -rf weft/_built; exit $$status
 
 clean:

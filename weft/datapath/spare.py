@@ -23,13 +23,7 @@ GATEWAY_MAC = bytes.fromhex("027765667401")
 """MAC of every pod's gateway: the host side of its veth. All pods have the same."""
 INSIDE = "eth0"
 _NO_MAC = bytes.fromhex("027700000000")
-_QUIET = {
-    "ipv6/conf/default/accept_ra": 0,
-    "ipv6/conf/default/accept_dad": 0,
-    "ipv6/conf/default/router_solicitations": 0,
-    "ipv6/conf/default/addr_gen_mode": 1,
-}
-"""Set in a new namespace before its devices exist: pods talk no neighbour discovery."""
+_QUIET = {"accept_ra": 0, "accept_dad": 0, "router_solicitations": 0, "addr_gen_mode": 1}
 
 
 class Attacher(Protocol):
@@ -42,6 +36,8 @@ class Attacher(Protocol):
     def keep_attached(self, device: str, link: int | None) -> None: ...
 
     def detach_pod(self, device: str) -> None: ...
+
+    def is_attached(self, device: str, ifindex: int) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,24 +68,32 @@ def make(attacher: Attacher, mtu: int) -> Spare:
         namespace = netns.make()
         undo.callback(os.close, namespace)
         with netns.entered(namespace):
-            for setting, value in _QUIET.items():
-                sysctl.write(setting, value)
+            keep_quiet("default")
             inside = undo.enter_context(Netlink())
         with Netlink() as host:
             host.request(rtnetlink.add_veth(device, GATEWAY_MAC, INSIDE, _NO_MAC, mtu, peer_netns=namespace))
             ifindex = rtnetlink.index_of(device)
-            sysctl.write(f"ipv6/conf/{device}/addr_gen_mode", 1)
-            _accept_sources(host, device, ifindex)
+            accept_sources(host, device, ifindex)
         inner = rtnetlink.links(inside)[INSIDE].ifindex
         link = attacher.attach_spare(device, ifindex)
         undo.pop_all()
     return Spare(namespace, link, inside, ifindex, inner)
 
 
-def _accept_sources(host: Netlink, device: str, ifindex: int) -> None:
-    """Pods are routed through weft_host, so strict reverse-path filtering would drop what comes from their own device.
+def keep_quiet(device: str) -> None:
+    """No neighbour discovery on a pod's device, before it is up; ``default``: on those that are made from now on. In
+    the namespace of the calling thread."""
+    for setting, value in _QUIET.items():
+        sysctl.write(f"ipv6/conf/{device}/{setting}", value)
+
+
+def accept_sources(host: Netlink, device: str, ifindex: int) -> None:
+    """The host side of a pod's veth, before it is up: no link-local address, and every packet's source is accepted.
+
+    Pods are routed through weft_host, so strict reverse-path filtering would drop what comes from their own device.
     Loose filtering accepts it where the device has an address, and counts even if the machine's own setting is strict
     (the larger number of the two is in force)."""
+    sysctl.write(f"ipv6/conf/{device}/addr_gen_mode", 1)
     sysctl.write(f"ipv4/conf/{device}/rp_filter", 2)
     host.request(rtnetlink.add_address(ifindex, GATEWAY_V4, rtnetlink.LINK))
 
