@@ -81,9 +81,13 @@ class Agent(ABC):
         """What is wrong now, by what it concerns; shown by status."""
         self.started = datetime.now(UTC)
 
+    async def _begin(self) -> None:
+        """What must be known before anything is opened."""
+        return
+
     @abstractmethod
     async def _learn(self) -> World:
-        """The world to begin with, with the pods that an earlier agent left. Nothing has been opened yet."""
+        """The world to begin with, and the pods that an earlier agent left. Nothing is attached yet."""
 
     @abstractmethod
     async def _serve(self) -> None:
@@ -114,6 +118,7 @@ class Agent(ABC):
 
     async def _start(self) -> None:
         """The order matters: nothing is attached before the plan that it enforces is in the maps."""
+        await self._begin()
         self.mtu = node.uplink_mtu()
         self.datapath = self._stack.enter_context(
             Datapath.open(self.paths, DatapathOptions(sizes=self._settings.map_sizes))

@@ -52,6 +52,13 @@ class Options:
     """BPF map → entries; others have their default."""
     log_headers: tuple[str, ...] = ()
     otlp_endpoint: str = ""
+    kubernetes: bool = False
+    kubeconfig: str = ""
+    """Empty: a pod's own service account."""
+    tunnel: str = ""
+    cgroup_root: str = ""
+    cni_bin_dir: str = "/opt/cni/bin"
+    cni_conf_dir: str = "/etc/cni/net.d"
 
 
 class OptionError(Exception):
@@ -61,6 +68,7 @@ class OptionError(Exception):
 def main(options: Options, cleanup: bool = False) -> int:
     """Exit code. What goes wrong is said in one line that names the object, the cause and the remedy."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line for each request
     heap.give_back()
     gc.set_threshold(20_000, 20, 100)  # what is kept has no cycles, and looking for some takes as long as a change
     try:
@@ -68,11 +76,12 @@ def main(options: Options, cleanup: bool = False) -> int:
         paths.run_dir.mkdir(parents=True, exist_ok=True)
         with _only_one(paths):
             if cleanup:
-                return _clean_up(paths)
+                return _clean_up(paths, options)
             features.require(features.probe())
             upstream = tuple(map(_address, options.upstream_dns))
             settings = Settings(upstream, options.map_sizes, options.log_headers, _collector(options.otlp_endpoint))
-            asyncio.run(_serve(paths, config, settings))
+            serving = _serve_kubernetes(paths, config, settings, options) if options.kubernetes else None
+            asyncio.run(serving or _serve(paths, config, settings))
     except (OptionError, DatapathError, PodError, StoreError, OSError) as error:
         print(f"weft agent: {error}", file=sys.stderr)
         return 1
@@ -82,6 +91,25 @@ def main(options: Options, cleanup: bool = False) -> int:
 async def _serve(paths: NodePaths, config: NodeConfig, settings: Settings) -> None:
     async with EmbeddedAgent(paths, config, settings) as agent:
         await serve(paths, EmbeddedAnswers(agent))
+    log.info("ended; pods and everything in the kernel live on")
+
+
+async def _serve_kubernetes(paths: NodePaths, config: NodeConfig, settings: Settings, options: Options) -> None:
+    """Errors: OptionError also for a kubeconfig, or a pod, that leads to no API server."""
+    from weft.agent.kubernetes import CniPlaces, KubernetesAgent
+    from weft.agent.kubernetesanswers import KubernetesAnswers
+    from weft.sources.kubernetes.api import Api, ApiConfigError
+
+    try:
+        api = Api.from_kubeconfig(Path(options.kubeconfig)) if options.kubeconfig else Api.in_cluster()
+    except ApiConfigError as error:
+        raise OptionError(str(error)) from None
+    places = CniPlaces(Path(options.cni_bin_dir), Path(options.cni_conf_dir))
+    try:
+        async with KubernetesAgent(paths, config, settings, api, places) as agent:
+            await serve(paths, KubernetesAnswers(agent))
+    finally:
+        await api.close()
     log.info("ended; pods and everything in the kernel live on")
 
 
@@ -142,8 +170,12 @@ def _only_one(paths: NodePaths) -> Iterator[None]:
         yield
 
 
-def _clean_up(paths: NodePaths) -> int:
+def _clean_up(paths: NodePaths, options: Options) -> int:
     Layer7.end(paths)
+    if options.kubernetes:
+        from weft.cni.install import uninstall
+
+        uninstall(Path(options.cni_bin_dir), Path(options.cni_conf_dir))
     asyncio.run(_end_pods(paths.cgroup))
     node.tear_down(paths)
     shutil.rmtree(paths.state_dir, ignore_errors=True)
@@ -178,6 +210,8 @@ def _node(options: Options) -> tuple[NodePaths, NodeConfig]:
     paths = NodePaths.default(options.node_name)
     if options.state_dir:
         paths = replace(paths, state_dir=Path(options.state_dir).absolute())
+    if options.kubernetes:
+        paths = replace(paths, service_cgroup=Path(options.cgroup_root) if options.cgroup_root else node.own_cgroup())
     pod_cidrs = _networks("--pod-cidr", options.pod_cidrs)
     service_cidrs = _networks("--service-cidr", options.service_cidrs)
     for pods in pod_cidrs:
@@ -191,6 +225,7 @@ def _node(options: Options) -> tuple[NodePaths, NodeConfig]:
         service_cidrs=service_cidrs,
         router_addresses=tuple(network[1] for network in pod_cidrs),
         host_addresses=node.host_addresses(),
+        tunnel=options.tunnel,
     )
     return paths, config
 

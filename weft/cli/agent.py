@@ -54,6 +54,26 @@ def arguments(parser: Parser) -> None:
         help=f"may be given again; MAP: {', '.join(MAPS)}. With other sizes than before all maps are made anew, and "
         "open connections are decided again",
     )
+    in_kubernetes = parser.add_argument_group("in a Kubernetes cluster")
+    in_kubernetes.add_argument(
+        "--kubernetes",
+        action="store_true",
+        help="objects come from Kubernetes' API, pods from the kubelet; --node-name: the Node object's name",
+    )
+    in_kubernetes.add_argument(
+        "--kubeconfig", default="", metavar="FILE", help="default: the service account of the pod that this runs in"
+    )
+    in_kubernetes.add_argument(
+        "--tunnel", default="", choices=("", "vxlan"), help="to other nodes' pods; default: none, direct routing"
+    )
+    in_kubernetes.add_argument(
+        "--cgroup-root",
+        default="",
+        metavar="DIR",
+        help="the node's own folder in the cgroup2 hierarchy",
+    )
+    in_kubernetes.add_argument("--cni-bin-dir", default="/opt/cni/bin", metavar="DIR", help="default: %(default)s")
+    in_kubernetes.add_argument("--cni-conf-dir", default="/etc/cni/net.d", metavar="DIR", help="default: %(default)s")
     parser.add_argument("--cleanup", action="store_true", help="end all pods, remove every trace of the node, and exit")
 
 
@@ -75,12 +95,18 @@ def main(options: Options) -> int:
     chosen = AgentOptions(
         node_name=os.environ.get("WEFT_NODE") or socket.gethostname(),
         cluster_name=options.cluster_name,
-        pod_cidrs=tuple(options.pod_cidr or POD_CIDRS),
-        service_cidrs=tuple(options.service_cidr or SERVICE_CIDRS),
+        pod_cidrs=() if options.kubernetes else tuple(options.pod_cidr or POD_CIDRS),
+        service_cidrs=tuple(options.service_cidr or (() if options.kubernetes else SERVICE_CIDRS)),
         state_dir=options.state_dir,
         upstream_dns=tuple(options.upstream_dns),
         map_sizes=dict(options.map_size),
         log_headers=tuple(name.lower() for name in options.log_http_header),
         otlp_endpoint=options.otlp_endpoint,
+        kubernetes=options.kubernetes,
+        kubeconfig=options.kubeconfig,
+        tunnel=options.tunnel,
+        cgroup_root=options.cgroup_root,
+        cni_bin_dir=options.cni_bin_dir,
+        cni_conf_dir=options.cni_conf_dir,
     )
     return agent(chosen, cleanup=options.cleanup)

@@ -61,6 +61,19 @@ class NodePaths:
         )  # fmt: skip
 
 
+def own_cgroup() -> Path:
+    """The cgroup2 folder with every process of this node: the root, or what stands before ``kubepods`` in our own path
+    where a kubelet was given a root of its own (several nodes on one kernel). Errors: FeatureError without cgroup2."""
+    groups = mounts("cgroup2")
+    if not groups:
+        raise FeatureError("cgroup2", "not mounted", "mount -t cgroup2 none /sys/fs/cgroup")
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    path = next((line.removeprefix("0::") for line in lines if line.startswith("0::")), "/")
+    before, found, _ = path.partition("/kubepods")
+    folder = groups[0] / before.lstrip("/")
+    return folder if found and folder.is_dir() else groups[0]
+
+
 def bpffs() -> Path:
     """A mounted bpffs, /sys/fs/bpf if that is one."""
     usual = Path("/sys/fs/bpf")
@@ -92,6 +105,7 @@ def set_up(paths: NodePaths, node: NodeConfig, mtu: int) -> int:
     paths.run_dir.mkdir(parents=True, exist_ok=True)
     paths.state_dir.mkdir(parents=True, exist_ok=True)
     paths.cgroup.mkdir(parents=True, exist_ok=True)
+    netns.gather(paths.run_dir / "netns")
     with Netlink() as netlink:
         if HOST_DEVICE not in rtnetlink.links(netlink):
             netlink.request(rtnetlink.add_veth(HOST_DEVICE, HOST_MAC, HOST_PEER, _PEER_MAC, mtu))
@@ -217,10 +231,12 @@ def _remove_table(_: NodePaths) -> None:
 
 
 def _remove_namespaces(paths: NodePaths) -> None:
-    for mount in sorted((paths.run_dir / "netns").glob("*")):
+    folder = paths.run_dir / "netns"
+    for mount in sorted(folder.glob("*")):
         netns.delete(mount)
+    netns.unmount(folder)
     with contextlib.suppress(FileNotFoundError):
-        (paths.run_dir / "netns").rmdir()
+        folder.rmdir()
 
 
 def _remove_maps(paths: NodePaths) -> None:

@@ -1,0 +1,104 @@
+"""The agent of a Kubernetes node: objects from the API server, pods from the kubelet by CNI."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from weft.agent.agent import KERNEL, Agent, Settings
+from weft.built import built
+from weft.cni.install import install
+from weft.cni.pods import KubeletPods
+from weft.cni.server import serve
+from weft.datapath.errors import DatapathError
+from weft.datapath.node import NodePaths
+from weft.datapath.pod import PodDevices
+from weft.model.objects import LocalPod, NamespacedName, NodeConfig
+from weft.model.world import World
+from weft.runtime.ipam import AddressPool
+from weft.sources.kubernetes.api import Api
+from weft.sources.kubernetes.source import KubernetesSource
+from weft.sources.objects import Json
+from weft.sources.world import Edit, edited
+
+log = logging.getLogger("weft.agent")
+
+POD_SECONDS = 10.0
+"""How long an ADD waits until the API server's stream has its pod; the kubelet asks again after that."""
+
+
+@dataclass(frozen=True, slots=True)
+class CniPlaces:
+    """Where the kubelet's container runtime looks for plugins."""
+
+    bin_dir: Path = Path("/opt/cni/bin")
+    conf_dir: Path = Path("/etc/cni/net.d")
+
+
+class KubernetesAgent(Agent):
+    def __init__(self, paths: NodePaths, config: NodeConfig, settings: Settings, api: Api, cni: CniPlaces) -> None:
+        """``config`` lacks what the Node object says; ``_before`` adds it."""
+        super().__init__(paths, config, settings)
+        self._api, self._cni = api, cni
+        self.source: KubernetesSource = KubernetesSource(api, config.name, config.cluster, self._local, self.on_edits)
+        self._is_up = False
+
+    async def _begin(self) -> None:
+        """What the node is, as its object says."""
+        this = await self.source.own_node()
+        self.config = replace(
+            self.config,
+            pod_cidrs=this.pod_cidrs,
+            router_addresses=tuple(network[1] for network in this.pod_cidrs),
+            zone=this.zone,
+        )
+        self._wanted = World(self.config)
+
+    async def _learn(self) -> World:
+        devices = PodDevices(self.datapath, self.mtu)
+        self._stack.callback(devices.close)
+        pool = AddressPool(self.config.pod_cidrs, self.config.router_addresses)
+        self.pods = KubeletPods(self.paths.run_dir, pool, devices, self._known, self._put_in_force)
+        await self.pods.recover()
+        log.info("waiting for the API server's objects")
+        await self.source.sync()
+        return self._wanted
+
+    async def _serve(self) -> None:
+        self._is_up = True
+        self.commit(self._wanted)
+        socket = self.paths.run_dir / "cni.sock"
+        await self._stack.enter_async_context(serve(self.pods, socket))
+        self._spawn(self.source.run())
+        install(built("weft-cni"), self._cni.bin_dir, self._cni.conf_dir, socket)
+
+    def describe(self) -> Json:
+        world = self.engine.world
+        ours = [pod for pod in world.workloads.values() if pod.local]
+        return {
+            "source": f"Kubernetes, {self._api.server}: {len(world.workloads)} pods, {len(world.services)} services, "
+            f"{len(world.policies)} policies, {len(world.nodes)} nodes",
+            "pods": {"total": len(ours), "running": len(ours), "ready": sum(pod.ready for pod in ours)},
+        }
+
+    def on_edits(self, edits: Sequence[Edit]) -> None:
+        world = edited(self._wanted, edits)
+        if self._is_up:
+            self.commit(world)
+        else:
+            self._wanted = world
+
+    def _local(self, key: NamespacedName) -> LocalPod | None:
+        return self.pods.local.get(key)
+
+    async def _known(self, key: NamespacedName, uid: str) -> bool:
+        """Whether the source knows the pod by now: its labels are its identity."""
+        return await self.source.has_pod(key, uid, POD_SECONDS)
+
+    def _put_in_force(self, key: NamespacedName) -> None:
+        """A pod of this node has come, or is gone. Errors: DatapathError if the kernel does not have the plan."""
+        self.source.touch(key)
+        if problem := self.problems.get(KERNEL):
+            raise DatapathError(f"pod {key}", problem)
