@@ -15,8 +15,10 @@ INLINE int to_pod_ends(struct trip *t)
 	if (!pod)
 		return VERDICT_UNKNOWN_TARGET;
 	/* Local pods come through the other door; the node's own packets were received from nowhere. */
-	if (peer_find(&t->packet.source, &t->from) || t->from.flags & (IPCACHE_SERVICE | IPCACHE_UNASSIGNED))
+	if (peer_find(&t->packet.source, &t->from))
 		return VERDICT_FORGED_HOST_SOURCE;
+	if (t->from.flags & (IPCACHE_SERVICE | IPCACHE_UNASSIGNED))
+		return t->from.flags & IPCACHE_REMOTE ? VERDICT_UNKNOWN_SENDER : VERDICT_FORGED_HOST_SOURCE;
 	if (t->from.flags & IPCACHE_HOST && t->device)
 		return VERDICT_FORGED_HOST_SOURCE;
 	return VERDICT_FORWARDED;

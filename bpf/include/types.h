@@ -57,6 +57,7 @@ _Static_assert(sizeof(struct ipcache_entry) == 16, "ipcache_entry");
 #define IPCACHE_HOST       1u /* an address of this node */
 #define IPCACHE_SERVICE    2u /* service range: only socket hooks may translate it */
 #define IPCACHE_UNASSIGNED 4u /* pod range, but no pod has the address */
+#define IPCACHE_REMOTE     8u /* pod range of another node */
 
 /* ---- policy: one trie for all tables ------------------------------------------------------------------------ */
 

@@ -25,6 +25,7 @@
 	VERDICT(FLOW_TABLE_FULL,      155, "CT_MAP_INSERTION_FAILED", "Flow table full") \
 	VERDICT(INVALID_IPV6_EXTENSION, 156, "INVALID_IPV6_EXTENSION_HEADER", "Invalid IPv6 extension header") \
 	VERDICT(NO_BACKEND,           158, "SERVICE_BACKEND_NOT_FOUND", "Service backend not found") \
+	VERDICT(UNKNOWN_SENDER,       172, "UNKNOWN_SENDER", "No pod that this node knows of has the source address") \
 	VERDICT(IS_A_CLUSTERIP,       174, "IS_A_CLUSTERIP", "Packet to a ClusterIP that passed no socket hook") \
 	VERDICT(FRAGMENT_NOT_FOUND,   175, "FIRST_LOGICAL_DATAGRAM_FRAGMENT_NOT_FOUND", "First logical datagram fragment not found") \
 	VERDICT(FORBIDDEN_ICMPV6,     176, "FORBIDDEN_ICMPV6_MESSAGE", "Forbidden ICMPv6 message") \

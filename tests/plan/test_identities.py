@@ -9,6 +9,7 @@ from weft.model.net import Prefix
 from weft.model.objects import Namespace, NamespacedName, NodeConfig, Workload
 from weft.model.world import World
 from weft.plan import Compiler
+from weft.plan.identities import KINDS
 
 
 def pod(number: int, app: str, account: str = "default", namespace: str = "shop") -> Workload:
@@ -51,7 +52,7 @@ def test_mappings_shrink_when_most_identities_have_gone() -> None:
     identities = compiler._identities
     compiler.compile(world(*few))
     for mapping in (identities.at, identities.members, compiler._peers.content):
-        assert len(mapping) == 4  # and three reserved ones
+        assert len(mapping) == 1 + len(KINDS)
         assert mapping.__sizeof__() < 1000
     numbers = compiler._spaces["identity"]
     assert len(numbers._numbers) == len(numbers._taken) == 1

@@ -13,6 +13,7 @@ from weft.model.desired import (
     ACTION_DENY,
     FLAG_OTHER,
     IPCACHE_HOST,
+    IPCACHE_REMOTE,
     IPCACHE_SERVICE,
     IPCACHE_UNASSIGNED,
     PolicyKey,
@@ -34,7 +35,12 @@ _FLOW_STATES = {
     layouts.FLOW_CLOSING: "closing",
     layouts.FLOW_CUT: "cut",
 }
-_IPCACHE_FLAGS = {IPCACHE_HOST: "host", IPCACHE_SERVICE: "service", IPCACHE_UNASSIGNED: "unassigned"}
+_IPCACHE_FLAGS = {
+    IPCACHE_HOST: "host",
+    IPCACHE_SERVICE: "service",
+    IPCACHE_UNASSIGNED: "unassigned",
+    IPCACHE_REMOTE: "remote",
+}
 
 
 def _dump(columns: str, rows: Iterable[Row]) -> Dump:

@@ -12,7 +12,9 @@ from typing import NamedTuple
 from weft.agent.layer7 import Layer7
 from weft.agent.numberfile import NumberFile
 from weft.datapath import capacity
+from weft.datapath.errors import DatapathError
 from weft.datapath.kernel import Datapath
+from weft.datapath.nodes import Nodes
 from weft.datapath.sweep import sweep
 from weft.model.desired import BumpRevision, Step
 from weft.model.world import World
@@ -42,6 +44,9 @@ class Engine:
         self._planned: Plan | None = None
         self.world = world
         self.compiled = Compiled()
+        self._nodes: Nodes | None = None
+        self.unreachable: tuple[str, ...] = ()
+        """Nodes whose pods nothing leads to, for people."""
         self.listeners: list[Listener] = []
 
     def check(self, world: World, dry_run: bool = False) -> None:
@@ -83,6 +88,7 @@ class Engine:
         self._held = compiled.desired
         self.world, self.compiled = world, compiled
         self._layer7.settle(compiled)
+        self.keep_routes()
         for step in steps:
             if isinstance(step, BumpRevision):
                 log.info("policy revision %d: %s", self._datapath.revision, step.reason)
@@ -90,3 +96,21 @@ class Engine:
             listener(world, compiled)
         if bumped and (swept := sweep(self._datapath)).refused:
             log.info("%d open connections are no longer allowed and were cut", swept.refused)
+
+    def connect_nodes(self) -> None:
+        """Make the ways to other nodes' pods, and keep them after each commit from now on. After ``node.bring_up``."""
+        self._nodes = Nodes()
+        self.keep_routes()
+
+    def keep_routes(self) -> None:
+        """Also repairs them. What is wrong is logged once and shown by ``unreachable``."""
+        if self._nodes is None:
+            return
+        try:
+            problems = self._nodes.keep(self.compiled.nodes)
+        except DatapathError as error:
+            problems = (f"the ways to other nodes: {error}",)
+        for text in problems:
+            if text not in self.unreachable:
+                log.warning("%s", text)
+        self.unreachable = problems

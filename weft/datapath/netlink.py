@@ -87,6 +87,20 @@ class Netlink:
         if failure:
             raise failure
 
+    def ask(self, message: Message) -> bytes:
+        """Send one request that is answered with one object: its body. Errors: DatapathError."""
+        self._sequence += 1
+        length = 16 + len(message.body)
+        header = struct.pack("=IHHII", length, message.type, message.flags | REQUEST, self._sequence, 0)
+        self._socket.send(header + message.body)
+        while True:
+            for kind, sequence, payload in self._receive():
+                if sequence != self._sequence:
+                    continue
+                if kind == _ERROR:
+                    raise DatapathError(message.what, -struct.unpack_from("=i", payload)[0])
+                return payload
+
     def dump(self, kind: int, body: bytes) -> Iterator[bytes]:
         """Bodies (attributes included) of everything of a kind."""
         self._sequence += 1

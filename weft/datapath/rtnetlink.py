@@ -188,6 +188,16 @@ def routes(netlink: Netlink, version: int) -> list[Route]:
     return found
 
 
+def way_to(netlink: Netlink, address: IPAddress) -> Route:
+    """The route that the kernel would take to an address. Errors: DatapathError when there is none."""
+    body = struct.pack("=BBBBBBBBI", family(address), address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
+    data = netlink.ask(Message(GETROUTE, 0, body + attr(1, address.packed), f"find a route to {address}"))
+    values = attrs(data, 12)
+    gateway = ip_network(values[5]).network_address if 5 in values else None
+    ifindex = int.from_bytes(values.get(4, b""), "little")
+    return Route(ip_network(address), ifindex, gateway, data[7])
+
+
 def _rule(command: int, flags: int, version: int, priority: int, mark: int, mask: int, table: int) -> Message:
     kind = socket.AF_INET if version == 4 else socket.AF_INET6
     body = struct.pack("=BBBBBBBBI", kind, 0, 0, 0, 0, 0, 0, 1, 0)  # FR_ACT_TO_TBL

@@ -30,6 +30,8 @@ from weft.datapath.netlink import Netlink
 from weft.datapath.rtnetlink import LOCAL, Route
 
 HOST_DEVICE = "weft_host"
+TABLE = "weft"
+"""The nftables table (inet) of the node's masquerade."""
 _TABLE = "weft_proxy"
 _RULES = (
     (PROXY_RULE_IN, MARK_TO_PROXY, MARK_MASK, PROXY_TABLE_IN),

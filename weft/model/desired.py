@@ -26,7 +26,7 @@ ACTION_NONE, ACTION_ALLOW, ACTION_DENY = 0, 1, 2
 FLAG_OTHER = 1
 """On a table's default: peers of unlisted classes share the entries of CLASS_OTHER; look again there."""
 
-IPCACHE_HOST, IPCACHE_SERVICE, IPCACHE_UNASSIGNED = 1, 2, 4
+IPCACHE_HOST, IPCACHE_SERVICE, IPCACHE_UNASSIGNED, IPCACHE_REMOTE = 1, 2, 4, 8
 
 
 class PolicyKey(NamedTuple):

@@ -7,8 +7,10 @@ from collections.abc import Collection, Mapping
 from itertools import chain
 from typing import NamedTuple
 
+from weft.identity import number, reserved_labels
 from weft.model.desired import (
     IPCACHE_HOST,
+    IPCACHE_REMOTE,
     IPCACHE_SERVICE,
     IPCACHE_UNASSIGNED,
     EndpointEntry,
@@ -18,13 +20,14 @@ from weft.model.identity import Reserved
 from weft.model.net import ClassId, IdentityId, Prefix
 from weft.model.objects import NodeConfig
 from weft.plan.classes import Classes
-from weft.plan.identities import HOST, WORLD_IPV4, WORLD_IPV6, Identities
+from weft.plan.identities import KINDS, POSITIONS, Identities
+from weft.plan.nodes import Surroundings
 from weft.plan.policies import Universe
 from weft.plan.scopes import Scopes
 from weft.plan.subjects import Subjects, Tables
 from weft.plan.traits import Traits
 from weft.policy.cidrs import WORLD_IPV4 as ALL_IPV4
-from weft.policy.cidrs import holds, nest
+from weft.policy.cidrs import Covering, Mark, holds, nest
 from weft.policy.classes import Partition
 from weft.policy.tables import ClassContent
 
@@ -71,7 +74,7 @@ class PodAddresses:
         everybody, held = self._identities.at, self.remote
         for position, addresses in alike.items():
             class_ = numbers[self._peers.content[position]]
-            entry = IpcacheEntry(everybody[position].id, class_)
+            entry = IpcacheEntry(everybody[position].id, class_, IPCACHE_REMOTE)
             came[class_] += len(addresses)
             for address in addresses:
                 went.append(held[address].class_)
@@ -126,7 +129,7 @@ class PodAddresses:
         for address, class_ in classes.items():
             kind = (self._identities.position(address), class_)
             if kind not in shared:
-                shared[kind] = IpcacheEntry(self._identities.at[kind[0]].id, class_)
+                shared[kind] = IpcacheEntry(self._identities.at[kind[0]].id, class_, IPCACHE_REMOTE)
             self.remote[address] = shared[kind]
 
     def _endpoint(self, address: Prefix, position: int, class_: ClassId, tables: Tables) -> EndpointEntry:
@@ -137,21 +140,27 @@ class PodAddresses:
         return EndpointEntry(local.id, local.ifindex, identity, class_, tables.ingress, tables.egress, local.mac, scope)
 
 
+_OUTSIDE = frozenset((Reserved.WORLD_IPV4, Reserved.WORLD_IPV6))
+_WORLDS = tuple(POSITIONS[frozenset((each,))] for each in sorted(_OUTSIDE))
+
+
 class OtherAddresses:
-    """``entries``: the node, the world, blocks that policies name, and the ranges that belong to nobody."""
+    """``entries``: nodes, API servers, the world, blocks that policies name, and the ranges that belong to nobody."""
 
     def __init__(self, peers: Partition, traits: Traits, classes: Classes) -> None:
         self._peers, self._traits, self._classes = peers, traits, classes
-        self._node: NodeConfig | None = None
+        self._around: tuple[NodeConfig, Surroundings] | None = None
         self._cidrs: frozenset[bytes] = frozenset()
         self.entries: Mapping[Prefix, IpcacheEntry] = {}
 
-    def update(self, node: NodeConfig, universe: Universe, moved: set[int]) -> bool:
+    def update(self, node: NodeConfig, nodes: Surroundings, universe: Universe, moved: set[int]) -> bool:
         cidrs = frozenset(universe.cidrs)
-        if node == self._node and cidrs == self._cidrs and moved.isdisjoint((HOST, WORLD_IPV4, WORLD_IPV6)):
+        if (node, nodes) == self._around and cidrs == self._cidrs and moved.isdisjoint(range(len(KINDS))):
             return False
-        self._node, self._cidrs = node, cidrs
-        kinds = {**self._blocks(node, universe), **self._hosts(node)}
+        self._around, self._cidrs = (node, nodes), cidrs
+        ranges = _flags(node, nodes)
+        marks = nest(universe.cidrs, ranges)
+        kinds = {**self._blocks(marks, ranges), **self._addresses(nodes, marks)}
         numbers = self._classes.number_all({content for _, content, _ in kinds.values()})
         before = self.entries
         self.entries = {
@@ -163,23 +172,41 @@ class OtherAddresses:
         )
         return True
 
-    def _blocks(self, node: NodeConfig, universe: Universe) -> dict[Prefix, tuple[Reserved, ClassContent, int]]:
-        flags = {Prefix.of(network): IPCACHE_UNASSIGNED for network in node.pod_cidrs}
-        for network in node.service_cidrs:
-            flags[Prefix.of(network)] = flags.get(Prefix.of(network), 0) | IPCACHE_SERVICE
-        found: dict[Prefix, tuple[Reserved, ClassContent, int]] = {}
-        for prefix, mark in nest(universe.cidrs, flags).items():
+    def _blocks(
+        self, marks: Mapping[Prefix, Mark], ranges: Mapping[Prefix, int]
+    ) -> dict[Prefix, tuple[int, ClassContent, int]]:
+        found: dict[Prefix, tuple[int, ClassContent, int]] = {}
+        in_ipv4, in_ipv6 = (self._peers.content[position] for position in _WORLDS)
+        for prefix, mark in marks.items():
             if mark.flags:
                 # Nothing inside these ranges is anybody's peer, so blocks inside them need no entry either.
-                if prefix in flags:
+                if prefix in ranges:
                     found[prefix] = (Reserved.UNKNOWN, frozenset(), mark.flags)
             elif holds(ALL_IPV4, prefix):
-                found[prefix] = (Reserved.WORLD_IPV4, self._peers.content[WORLD_IPV4] | mark.content, 0)
+                found[prefix] = (Reserved.WORLD_IPV4, in_ipv4 | mark.content, 0)
             else:
-                found[prefix] = (Reserved.WORLD_IPV6, self._peers.content[WORLD_IPV6] | mark.content, 0)
+                found[prefix] = (Reserved.WORLD_IPV6, in_ipv6 | mark.content, 0)
         return found
 
-    def _hosts(self, node: NodeConfig) -> dict[Prefix, tuple[Reserved, ClassContent, int]]:
-        labels = self._peers.content[HOST]
-        addresses = {Prefix.host(address) for address in (*node.router_addresses, *node.host_addresses)}
-        return {each: (Reserved.HOST, labels | self._traits.of(each, None), IPCACHE_HOST) for each in addresses}
+    def _addresses(
+        self, nodes: Surroundings, marks: Mapping[Prefix, Mark]
+    ) -> dict[Prefix, tuple[int, ClassContent, int]]:
+        """Of nodes and API servers. The world's blocks hold an API server outside, but no node."""
+        found: dict[Prefix, tuple[int, ClassContent, int]] = {}
+        around = Covering(marks)
+        for address, kind in nodes.kinds.items():
+            mark = around.at(address.address)
+            blocks = mark.content if kind & _OUTSIDE else self._traits.of(address, None)
+            flags = (mark.flags & IPCACHE_REMOTE) | (IPCACHE_HOST if Reserved.HOST in kind else 0)
+            content = self._peers.content[POSITIONS[kind]] | blocks
+            found[address] = (number(reserved_labels(*kind), {}), content, flags)
+        return found
+
+
+def _flags(node: NodeConfig, nodes: Surroundings) -> dict[Prefix, int]:
+    """What marks a range out from the world."""
+    flags = {Prefix.of(network): IPCACHE_UNASSIGNED for network in node.pod_cidrs}
+    flags.update((prefix, IPCACHE_UNASSIGNED | IPCACHE_REMOTE) for prefix in nodes.ranges)
+    for network in node.service_cidrs:
+        flags[Prefix.of(network)] = flags.get(Prefix.of(network), 0) | IPCACHE_SERVICE
+    return flags

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from weft.model.desired import CLASS_OTHER, TABLE_OPEN, Desired, EndpointEntry, IpcacheEntry
 from weft.model.identity import Identity
 from weft.model.net import ClassId, IdentityId, Prefix, RuleId, TableId
+from weft.model.nodes import NodeRoutes
 from weft.model.objects import NamespacedName, Workload
 from weft.model.policy import PeerPortSelector, Rule, Selector
 from weft.model.route import RouteRef
@@ -24,6 +25,7 @@ from weft.plan.classes import Classes
 from weft.plan.diff import Edition, changes
 from weft.plan.identities import Identities
 from weft.plan.listeners import Listeners
+from weft.plan.nodes import Nodes
 from weft.plan.numbering import RANGES, SPACES, Numbering, NumberSpace
 from weft.plan.policies import Policies
 from weft.plan.routes import Routes
@@ -47,6 +49,8 @@ class Compiled:
     """Every identity in use, and all reserved ones."""
     classes: Mapping[ClassId, frozenset[Selector | PeerPortSelector]] = field(default_factory=dict)
     """What a class number means: the selectors in force that match its members."""
+    nodes: NodeRoutes = field(default_factory=NodeRoutes)
+    """The ways to other nodes' pods."""
     outcomes: Mapping[RouteRef, RouteOutcome] = field(default_factory=dict)
     """How each route of the world fared: what its status says."""
     numbering: Numbering = field(default_factory=Numbering)
@@ -77,6 +81,7 @@ class Compiler:
         clients: dict[str, int] = {}
         homes = Scopes(spaces["scope"], clients)
         self._pods = PodAddresses(self._identities, self._peers, self._traits, self._classes, homes)
+        self._nodes = Nodes()
         self._others = OtherAddresses(self._peers, self._traits, self._classes)
         self._services = Services(spaces["backends"], spaces["service"])
         self._routes = Routes(self._listeners, Scopes(spaces["scope"], clients))
@@ -100,7 +105,8 @@ class Compiler:
         retabled = self._subjects.update(self._identities, self._policies, moves, touched)
         changed = moves.addresses | self._traits.update(universe, self._identities, bool(moves.addresses))
         pods = self._pods.update(moved, changed, retabled, self._subjects)
-        others = self._others.update(world.node, universe, moved)
+        self._nodes.update(world)
+        others = self._others.update(world.node, self._nodes.now, universe, moved)
         if pods.endpoints:
             self._endpoints = dict(self._pods.endpoints)
         if others or len(pods.remote) > len(self._ipcache) // 2:
@@ -126,6 +132,7 @@ class Compiler:
             self._policies.rules,
             self._identities.identities,
             self._meanings,
+            self._nodes.now.routes,
             self._routes.outcomes,
             self._numbering,
         )

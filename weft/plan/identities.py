@@ -16,9 +16,24 @@ from weft.plan.numbering import NumberSpace
 from weft.policy.classes import LabelIndex
 from weft.policy.digests import digest
 
-HOST, WORLD_IPV4, WORLD_IPV6 = 0, 1, 2
-"""Positions of the reserved identities that every node has."""
-_RESERVED = (Reserved.HOST, Reserved.WORLD_IPV4, Reserved.WORLD_IPV6)
+Kind = frozenset[Reserved]
+"""What an address that is no pod's is. The API server's may be a node's too (Cilium's rule)."""
+_API = Reserved.KUBE_APISERVER
+KINDS: tuple[Kind, ...] = tuple(
+    frozenset(kind)
+    for kind in (
+        (Reserved.HOST,),
+        (Reserved.WORLD_IPV4,),
+        (Reserved.WORLD_IPV6,),
+        (Reserved.REMOTE_NODE,),
+        (Reserved.HOST, _API),
+        (Reserved.REMOTE_NODE, _API),
+        (Reserved.WORLD_IPV4, _API),
+        (Reserved.WORLD_IPV6, _API),
+    )
+)
+"""Position → kind: these are there in every world."""
+POSITIONS = {kind: position for position, kind in enumerate(KINDS)}
 
 
 class Moves(NamedTuple):
@@ -63,8 +78,9 @@ class Identities:
         """``pods``: what has changed among the workloads since the world before."""
         moves = Moves({}, {}, set())
         if self._world is None:
-            for position, reserved in enumerate(_RESERVED):
-                self._enter(position, self.identities[IdentityId(reserved)], moves)
+            for position, kind in enumerate(KINDS):
+                reserved = reserved_labels(*kind)
+                self._enter(position, Identity(number(reserved, {}), reserved), moves)
         gone, come = self._changed_pods(world, pods)
         self._world = world
         left = {self._pods[key] for key in gone}

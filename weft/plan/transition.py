@@ -24,7 +24,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import TypeVar
 
-from weft.model.desired import BumpRevision, Desired, EndpointEntry, IpcacheEntry, MapName, Step, Write
+from weft.model.desired import (
+    IPCACHE_REMOTE,
+    BumpRevision,
+    Desired,
+    EndpointEntry,
+    IpcacheEntry,
+    MapName,
+    Step,
+    Write,
+)
 from weft.model.net import ClassId, Prefix, TableId
 from weft.plan.moves import Moves, is_dropped
 from weft.plan.passing import Passing, Way, ways_of
@@ -101,11 +110,12 @@ class _Transition:
         yield self._write_endpoints(pods, moves.vanish)
 
     def _on_its_way(self, key: Prefix, class_: ClassId) -> IpcacheEntry:
-        """Exempt as the node's own only if it is that before and after."""
+        """Exempt as the node's own only if it is that before and after; another node's if it is that in either."""
         old, new = self.moves.old.at(key), self.moves.new.at(key)
         if class_ == old.class_ and old.flags == new.flags:
             return old
-        return IpcacheEntry(old.identity, class_, old.flags & new.flags)
+        flags = (old.flags & new.flags) | ((old.flags | new.flags) & IPCACHE_REMOTE)
+        return IpcacheEntry(old.identity, class_, flags)
 
     def _flip(self, tables: Mapping[Way, TableId]) -> Write | None:
         puts = {}

@@ -1,0 +1,108 @@
+"""The ways to other nodes' pods, in the network namespace of the caller: one route for each of their pod CIDRs.
+
+Direct routing: ``<podCIDR> via <node's address>``, over a link that both nodes are on. Routes that are not weft's
+(``rtnetlink.Route.ours``) are never touched: where one leads to a pod CIDR already, the network does it.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+
+from weft.datapath import rtnetlink, ways
+from weft.datapath.errors import DatapathError
+from weft.datapath.netlink import Netlink
+from weft.datapath.rtnetlink import UNICAST, Route
+from weft.model.net import IPAddress, IPNetwork
+from weft.model.nodes import NodeRoute, NodeRoutes
+
+
+class Nodes:
+    """Keeps the node's routing equal to what it was told last."""
+
+    def __init__(self) -> None:
+        self._unmasqueraded: tuple[IPNetwork | IPAddress, ...] | None = None
+
+    def keep(self, wanted: NodeRoutes) -> tuple[str, ...]:
+        """Add, change and remove what differs; safe to repeat, and then only reads. After ``node.bring_up``.
+
+        Returns what is wrong, for people: each names the node, the cause and the remedy. Errors: DatapathError.
+        """
+        problems = list(wanted.problems)
+        self._keep_unmasqueraded(wanted)
+        with Netlink() as netlink:
+            for version in (4, 6):
+                ours = [route for route in wanted.routes if route.destination.version == version]
+                problems += _keep_routes(netlink, version, ours)
+        return tuple(problems)
+
+    def _keep_unmasqueraded(self, wanted: NodeRoutes) -> None:
+        """Packets of pods keep their source on the way to other nodes' pods, and to the nodes where these have routes
+        back to pods."""
+        found: list[IPNetwork | IPAddress] = [route.destination for route in wanted.routes]
+        if not wanted.tunnel:
+            found += wanted.addresses
+        if tuple(found) != self._unmasqueraded:
+            write_unmasqueraded(found)
+            self._unmasqueraded = tuple(found)
+
+
+def write_unmasqueraded(found: Iterable[IPNetwork | IPAddress]) -> None:
+    """Replace the sets of destinations for which pods' packets are not masqueraded, in one transaction."""
+    found = list(found)
+    script = ""
+    for version in (4, 6):
+        name = f"inet {ways.TABLE} cluster_v{version}"
+        script += f"flush set {name}\n"
+        if members := ", ".join(str(each) for each in found if each.version == version):
+            script += f"add element {name} {{ {members} }}\n"
+    ways.nft(script)
+
+
+def leads_to_node(route: Route) -> bool:
+    """Whether a route is one of those that ``Nodes.keep`` makes."""
+    return route.ours and route.gateway is not None
+
+
+def _keep_routes(netlink: Netlink, version: int, wanted: list[NodeRoute]) -> list[str]:
+    present = rtnetlink.routes(netlink, version)
+    ours = {route.destination: route for route in present if leads_to_node(route)}
+    others = {route.destination for route in present if not route.ours}
+    problems: list[str] = []
+    routes: dict[IPNetwork, Route] = {}
+    for each in wanted:
+        if each.destination in others:
+            continue
+        try:
+            routes[each.destination] = _direct(netlink, each)
+        except _Unreachable as error:
+            problems.append(str(error))
+    stale = [route for destination, route in ours.items() if destination not in routes]
+    netlink.request(*map(rtnetlink.delete_route, stale), ignore=(errno.ESRCH,))
+    new = [route for route in routes.values() if not _same(ours.get(route.destination), route)]
+    netlink.request(*map(rtnetlink.add_route, new))
+    return problems
+
+
+class _Unreachable(Exception):
+    pass
+
+
+def _direct(netlink: Netlink, wanted: NodeRoute) -> Route:
+    where = f"node {wanted.node}: its address {wanted.address}"
+    try:
+        way = rtnetlink.way_to(netlink, wanted.address)
+    except DatapathError as error:
+        raise _Unreachable(f"{where} has no route, so nothing leads to its pods {wanted.destination}") from error
+    if way.kind != UNICAST:
+        raise _Unreachable(f"{where} is this node's own as well; nothing leads to its pods {wanted.destination}")
+    if way.gateway is not None:
+        raise _Unreachable(
+            f"{where} is on no link of this node (it is reached via {way.gateway}), so packets to its pods "
+            f"{wanted.destination} are left to the network; use the tunnel vxlan, or have the network route them"
+        )
+    return Route(wanted.destination, way.ifindex, wanted.address)
+
+
+def _same(present: Route | None, wanted: Route) -> bool:
+    return present is not None and (present.ifindex, present.gateway) == (wanted.ifindex, wanted.gateway)

@@ -1,0 +1,31 @@
+"""The cluster's other nodes, and how packets get to their pods."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from weft.model.net import IPAddress, IPNetwork
+
+
+class NodeRoute(NamedTuple):
+    """The way to one node's pods of one address family."""
+
+    destination: IPNetwork
+    """Its pod CIDR."""
+    address: IPAddress
+    """The node's own: of the same family with direct routing, of the underlay's through a tunnel."""
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRoutes:
+    """What this node's routing should hold. Replaced whole, never edited."""
+
+    tunnel: str = ""
+    """As ``NodeConfig.tunnel``."""
+    routes: tuple[NodeRoute, ...] = ()
+    addresses: tuple[IPAddress, ...] = ()
+    """Of all other nodes, in order."""
+    problems: tuple[str, ...] = ()
+    """Nodes whose pods can't be reached, for people: name, cause, remedy."""
