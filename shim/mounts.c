@@ -57,7 +57,8 @@ static void unescape(char *text)
 	*to = '\0';
 }
 
-/* Newest first, so that what lies on top goes first. */
+/* Oldest first: a mount takes those that lie below it along, and each umount2 waits for a grace period of RCU. Of
+ * several on one path the topmost goes first, whichever of them the table named. */
 static void detach_unwanted(const struct config *config)
 {
 	FILE *table = fopen("/proc/self/mountinfo", "re");
@@ -81,11 +82,11 @@ static void detach_unwanted(const struct config *config)
 	}
 	free(line);
 	fclose(table);
-	while (count--) {
+	for (size_t i = 0; i < count; i++) {
 		/* EINVAL and ENOENT: it went with the mount that it was on. */
-		if (umount2(paths[count], MNT_DETACH | UMOUNT_NOFOLLOW) && errno != EINVAL && errno != ENOENT)
-			die("hide %s: %m", paths[count]);
-		free(paths[count]);
+		if (umount2(paths[i], MNT_DETACH | UMOUNT_NOFOLLOW) && errno != EINVAL && errno != ENOENT)
+			die("hide %s: %m", paths[i]);
+		free(paths[i]);
 	}
 	free(paths);
 }

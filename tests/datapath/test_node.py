@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from tests.datapath.conftest import CONFIG, Node
-from weft.datapath import node, rtnetlink, sysctl
+from weft.datapath import netns, node, rtnetlink, sysctl
 from weft.datapath.kernel import Datapath
 from weft.datapath.netlink import Netlink
 from weft.datapath.node import NodePaths
@@ -126,6 +126,24 @@ def test_the_uplink_is_the_device_of_the_default_route(running: Node) -> None:
     ip("link add outer mtu 1420 type veth peer name outer2", "addr add 192.0.2.7/24 dev outer", "link set outer up")
     ip("route add default via 192.0.2.1")
     assert node.uplink_mtu() == 1420
+
+
+def test_the_pods_namespaces_go_with_one_mount(running: Node) -> None:
+    """A container that wants none of them lets go of one mount, however many pods there are."""
+    folder = running.paths.run_dir / "netns"
+    running.pod(11)
+    running.pod(12)
+    mounts = [line.split()[:5] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    ours = [number for number, _, _, _, path in mounts if path == str(folder)]
+    parents = {parent for _, parent, _, _, path in mounts if Path(path).parent == folder}
+    assert len(ours) == 1 and parents == set(ours)
+
+
+def test_a_folder_with_namespaces_of_an_earlier_version_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "netns").mkdir()
+    (tmp_path / "netns" / "default_p11").touch()
+    netns.gather(tmp_path / "netns")
+    assert (tmp_path / "netns" / "default_p11").exists()
 
 
 def test_paths_of_a_plain_machine() -> None:
