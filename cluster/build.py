@@ -85,11 +85,11 @@ def _hash(group: str) -> str:
 def _build(name: str, ready: Path) -> None:
     group, started = GROUPS[name], time.monotonic()
     print(f"cluster: building {name} …", file=sys.stderr, flush=True)
-    go = _go(_wanted_go(name))
+    tool = go(name)
     with tempfile.TemporaryDirectory(dir=ready.parent, prefix=f".{name}-") as scratch:
         out = Path(scratch) / "out"
         done = subprocess.run(
-            [go, "build", "-trimpath", "-tags", group.tags, "-ldflags", group.ldflags, "-o", f"{out}/", group.what],
+            [tool, "build", "-trimpath", "-tags", group.tags, "-ldflags", group.ldflags, "-o", f"{out}/", group.what],
             cwd=SOURCES / name,
             env={**os.environ, "CGO_ENABLED": str(int(group.cgo)), "GOFLAGS": "-mod=readonly", "GOTOOLCHAIN": "local"},
             capture_output=True,
@@ -101,6 +101,18 @@ def _build(name: str, ready: Path) -> None:
         out.rename(ready)
     size = sum(file.stat().st_size for file in ready.iterdir()) / 1e6
     print(f"cluster: built {name} in {time.monotonic() - started:.0f} s ({size:.0f} MB)", file=sys.stderr, flush=True)
+
+
+def go(group: str) -> str:
+    """A Go that can build the group. Raises BuildError."""
+    return _go(_wanted_go(group))
+
+
+def required(group: str, module: str) -> str:
+    """The version of a module that the group's go.mod asks for."""
+    line = re.search(rf"^\s*{re.escape(module)} (v\S+)", (SOURCES / group / "go.mod").read_text(), re.MULTILINE)
+    assert line, f"programs/{group}/go.mod does not ask for {module}"
+    return line.group(1)
 
 
 def _wanted_go(group: str) -> tuple[int, ...]:

@@ -58,6 +58,12 @@ def build() -> Path:
         return build_image(name(), files, rootfs=base, entrypoint=("weft",))
 
 
+def debian() -> Path:
+    """A tar of the Debian that the image stands on, with Python: for images of examples. Errors: ImageError."""
+    with _alone() as folder:
+        return _lower(folder)
+
+
 @contextmanager
 def _alone() -> Iterator[Path]:
     """The cache folder. A second build waits, and finds what the first one made."""
@@ -71,15 +77,21 @@ def _alone() -> Iterator[Path]:
 # ---- the lower layer ------------------------------------------------------------------------------------------------
 
 
-def _base(folder: Path) -> Path:
-    """A tar of everything but weft: Debian's part, kept by itself, with Python's behind it."""
-    packages, requirements = _debian(), _requirements()
-    constraints = (ROOT / "constraints.txt").read_text()
+def _lower(folder: Path) -> Path:
+    """A tar of Debian's part."""
+    packages = _debian()
 
     def debian(tar: Path) -> None:
         _bootstrap(tar, packages)
 
-    lower = _kept(folder, "debian", (*packages, inspect.getsource(_bootstrap)), debian)
+    return _kept(folder, "debian", (*packages, inspect.getsource(_bootstrap)), debian)
+
+
+def _base(folder: Path) -> Path:
+    """A tar of everything but weft: Debian's part, kept by itself, with Python's behind it."""
+    requirements = _requirements()
+    constraints = (ROOT / "constraints.txt").read_text()
+    lower = _lower(folder)
 
     def base(tar: Path) -> None:
         shutil.copyfile(lower, tar)
