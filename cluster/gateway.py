@@ -17,7 +17,7 @@ GROUP = "images"
 
 def crds() -> Path:
     """A folder for ``kubectl apply --server-side -f``: the standard channel. Raises BuildError."""
-    version = required(GROUP, MODULE)
+    version = required(GROUP, f"{MODULE}/conformance")
     ready = cache_folder() / f"gateway-api-{version}"
     if ready.is_dir():
         return ready

@@ -157,9 +157,8 @@ def _agent_on(shop: Shop, node: str) -> str:
 def scene_layer7(shop: Shop) -> None:
     title("5  A rule about HTTP, and the canary")
     show(shop.kubectl("apply", "-f", str(SHOP / "api-l7-policy.yaml")))
-    until(
-        lambda: shop.get("frontend", "POST", "http://product-api/public", ok=None, quiet=True).startswith("403"), "403"
-    )
+    posting = ("POST", "http://product-api/public")
+    until(lambda: shop.get("frontend", *posting, ok=None, quiet=True).startswith("403"), "the rule is in force", 20)
     for words, status in (
         (("http://product-api/public",), "200"),
         (posting, "403"),
