@@ -146,6 +146,7 @@ class Agent(ABC):
         self.commit(world)
         self.datapath.enforce()
         node.bring_up(self.config)
+        self.engine.connect_nodes()
         self.layer7.device_is_up()
         self.datapath.bump_revision()  # an agent that died between its last write and its bump could not
         sweep(self.datapath)
@@ -164,6 +165,10 @@ class Agent(ABC):
             name = task.get_coro().__qualname__  # type: ignore[union-attr]
             log.error("%s ended", name, exc_info=error)
             self.problems[name] = f"{name} ended: {error}; restart the agent"
+
+    def all_problems(self) -> list[str]:
+        """What is wrong now, for people."""
+        return [*self.problems.values(), *self.engine.unreachable]
 
     def _envoy_problem(self, text: str) -> None:
         if text:
@@ -190,6 +195,7 @@ class Agent(ABC):
         while True:
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
             self.flows.set_kernel_lost(events_lost(self.datapath))
+            self.engine.keep_routes()
             try:
                 addresses = node.host_addresses()
             except DatapathError as error:

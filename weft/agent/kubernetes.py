@@ -83,6 +83,9 @@ class KubernetesAgent(Agent):
             "pods": {"total": len(ours), "running": len(ours), "ready": sum(pod.ready for pod in ours)},
         }
 
+    def all_problems(self) -> list[str]:
+        return [*super().all_problems(), *self.source.problems.values()]
+
     def on_edits(self, edits: Sequence[Edit]) -> None:
         world = edited(self._wanted, edits)
         if self._is_up:

@@ -63,7 +63,7 @@ def report(agent: Agent) -> dict[str, Any]:
         "drops": dict(drops),
         "memory": memory.usage(),
         "maps": [{"name": name, "entries": one.entries, "max": one.max_entries} for name, one in usage.items()],
-        "problems": list(agent.problems.values()),
+        "problems": agent.all_problems(),
     }
 
 
