@@ -50,8 +50,11 @@ def _do(options: argparse.Namespace, words: list[str]) -> int:
             started = time.monotonic()
             cluster = Cluster(options.name, options.nodes)
             cluster.up()
-            print(f"cluster: {options.name} is up after {time.monotonic() - started:.1f} s", file=sys.stderr)
-            print(f"export KUBECONFIG={cluster.kubeconfig}")
+            took = time.monotonic() - started
+            print(
+                f"cluster: up after {took:.1f} s; end it: python -m cluster down --name {options.name}", file=sys.stderr
+            )
+            print(f"export KUBECONFIG={cluster.kubeconfig}\nexport PATH={build.folder('kubernetes')}:$PATH")
         case "down":
             Cluster(options.name).down()
         case "run":

@@ -17,6 +17,8 @@ from cluster import build
 REGISTRY = "weft.test"
 PAUSE = f"{REGISTRY}/pause:1"
 BUSYBOX = f"{REGISTRY}/busybox:1"
+AGNHOST = "registry.k8s.io/e2e-test-images/agnhost:2.63.0"
+ECHO = "registry.k8s.io/gateway-api/echo-basic:v1.5.1"
 PAUSE_SOURCE = Path(__file__).parent / "c" / "pause.c"
 _OCI = "application/vnd.oci.image"
 
@@ -63,20 +65,37 @@ def pause() -> Path:
 
 def busybox() -> Path:
     """A shell and the usual commands (Debian's busybox-static)."""
-    program = Path("/bin/busybox")
-    if not program.exists():
-        raise FileNotFoundError("/bin/busybox is missing: apt-get install busybox-static")
-    names = subprocess.run([program, "--list"], capture_output=True, text=True, check=True).stdout.split()
-    links = {f"/bin/{name}": "busybox" for name in names if name != "busybox"}
-    files: dict[str, Path | bytes] = {"/bin/busybox": program, "/etc/passwd": b"root:x:0:0:root:/root:/bin/sh\n"}
+    files, links = _shell()
     return build_image(BUSYBOX, files, links=links, entrypoint=("/bin/sh",))
 
 
 def coredns() -> Path:
     """CoreDNS, for the Deployment of manifests/dns.yaml."""
-    return build_image(
-        f"{REGISTRY}/coredns:1", {"/coredns": Path(build.program("coredns", "coredns"))}, entrypoint=("/coredns",)
-    )
+    program = Path(build.program("coredns", "coredns"))
+    return build_image(f"{REGISTRY}/coredns:1", {"/coredns": program}, entrypoint=("/coredns",))
+
+
+def agnhost(name: str = AGNHOST) -> Path:
+    """Kubernetes' own test image, under its own name: servers (``netexec``), probes (``connect``), and a shell."""
+    files, links = _shell()
+    program = Path(build.program("images", "agnhost"))
+    return build_image(name, {"/agnhost": program, **files}, links=links, entrypoint=("/agnhost",))
+
+
+def echo(name: str = ECHO) -> Path:
+    """Gateway API's test server, which answers with what it was asked, under the name that its suite's manifests have."""
+    program = Path(build.program("images", "echo-basic"))
+    return build_image(name, {"/echo-basic": program}, entrypoint=("/echo-basic",))
+
+
+def _shell() -> tuple[dict[str, Path | bytes], dict[str, str]]:
+    """(files, links) of busybox."""
+    program = Path("/bin/busybox")
+    if not program.exists():
+        raise FileNotFoundError("/bin/busybox is missing: apt-get install busybox-static")
+    names = subprocess.run([program, "--list"], capture_output=True, text=True, check=True).stdout.split()
+    links = {f"/bin/{name}": "busybox" for name in names if name != "busybox"}
+    return {"/bin/busybox": program, "/etc/passwd": b"root:x:0:0:root:/root:/bin/sh\n"}, links
 
 
 def _compiled(source: Path) -> Path:

@@ -7,8 +7,8 @@ from cluster.processes import command
 
 MTU = 1500
 
-# The upstream of the cluster's DNS answers from the control plane; forwarding is what kubeadm demands of a node.
-_NODE_SYSCTLS = ("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1", "net.ipv6.conf.default.accept_dad=0")
+# Forwarding is what kubeadm demands of a node.
+_SYSCTLS = "cd /proc/sys/net && echo 1 >ipv4/ip_forward && echo 1 >ipv6/conf/all/forwarding"
 
 
 def create_control_plane(name: str) -> None:
@@ -32,7 +32,7 @@ def create_node(name: str, number: int, control_plane: str) -> None:
         f"link add {port} mtu {MTU} type veth peer name eth0 mtu {MTU} netns {name}",
         f"link set {port} master br0 up",
     )
-    command("nsenter", f"--net={NETNS / name}", "sysctl", "-qw", *_NODE_SYSCTLS)
+    command("nsenter", f"--net={NETNS / name}", "sh", "-c", _SYSCTLS)
     _batch(
         name,
         "link set lo up",
