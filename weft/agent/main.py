@@ -20,12 +20,13 @@ from pathlib import Path
 
 import uvicorn
 
-from weft.agent.agent import Settings
+from weft.agent import health, logs
+from weft.agent.agent import Agent, Settings
 from weft.agent.embedded import EmbeddedAgent
 from weft.agent.embeddedanswers import EmbeddedAnswers
 from weft.agent.layer7 import Layer7
 from weft.api.server import Backend, build
-from weft.datapath import features, node
+from weft.datapath import cgroups, features, node
 from weft.datapath.errors import DatapathError
 from weft.datapath.node import NodePaths
 from weft.model.net import IPAddress, IPNetwork
@@ -59,6 +60,10 @@ class Options:
     cgroup_root: str = ""
     cni_bin_dir: str = "/opt/cni/bin"
     cni_conf_dir: str = "/etc/cni/net.d"
+    health_port: int = 0
+    metrics_port: int = 0
+    log_format: str = "text"
+    debug: bool = False
 
 
 class OptionError(Exception):
@@ -67,8 +72,8 @@ class OptionError(Exception):
 
 def main(options: Options, cleanup: bool = False) -> int:
     """Exit code. What goes wrong is said in one line that names the object, the cause and the remedy."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line for each request
+    logs.set_up(options.log_format, options.debug)
+    signal.signal(signal.SIGTERM, _leave)
     heap.give_back()
     gc.set_threshold(20_000, 20, 100)  # what is kept has no cycles, and looking for some takes as long as a change
     try:
@@ -77,12 +82,13 @@ def main(options: Options, cleanup: bool = False) -> int:
         with _only_one(paths):
             if cleanup:
                 return _clean_up(paths, options)
+            sysctl.make_writable()
             features.require(features.probe())
             upstream = tuple(map(_address, options.upstream_dns))
             settings = Settings(upstream, options.map_sizes, options.log_headers, _collector(options.otlp_endpoint))
             serving = _serve_kubernetes(paths, config, settings, options) if options.kubernetes else None
             asyncio.run(serving or _serve(paths, config, settings))
-    except (OptionError, DatapathError, PodError, StoreError, OSError) as error:
+    except (OptionError, PortError, DatapathError, PodError, StoreError, OSError) as error:
         print(f"weft agent: {error}", file=sys.stderr)
         return 1
     return 0
@@ -210,8 +216,11 @@ def _node(options: Options) -> tuple[NodePaths, NodeConfig]:
     paths = NodePaths.default(options.node_name)
     if options.state_dir:
         paths = replace(paths, state_dir=Path(options.state_dir).absolute())
-    if options.kubernetes:
-        paths = replace(paths, service_cgroup=Path(options.cgroup_root) if options.cgroup_root else node.own_cgroup())
+    if options.cgroup_root:
+        pods = None if options.kubernetes else paths.cgroup
+        paths = replace(paths, service_cgroup=cgroups.chosen_root(Path(options.cgroup_root), pods))
+    elif options.kubernetes:
+        paths = replace(paths, service_cgroup=cgroups.kubernetes_root())
     pod_cidrs = _networks("--pod-cidr", options.pod_cidrs)
     service_cidrs = _networks("--service-cidr", options.service_cidrs)
     for pods in pod_cidrs:

@@ -54,6 +54,13 @@ def arguments(parser: Parser) -> None:
         help=f"may be given again; MAP: {', '.join(MAPS)}. With other sizes than before all maps are made anew, and "
         "open connections are decided again",
     )
+    parser.add_argument(
+        "--cgroup-root",
+        default="",
+        metavar="DIR",
+        help="folder of a cgroup2 hierarchy: every program below it reaches services by their cluster IPs, not pods "
+        "alone; default: pods alone, and with --kubernetes the whole node",
+    )
     in_kubernetes = parser.add_argument_group("in a Kubernetes cluster")
     in_kubernetes.add_argument(
         "--kubernetes",
@@ -65,12 +72,6 @@ def arguments(parser: Parser) -> None:
     )
     in_kubernetes.add_argument(
         "--tunnel", default="", choices=("", "vxlan"), help="to other nodes' pods; default: none, direct routing"
-    )
-    in_kubernetes.add_argument(
-        "--cgroup-root",
-        default="",
-        metavar="DIR",
-        help="the node's own folder in the cgroup2 hierarchy",
     )
     in_kubernetes.add_argument("--cni-bin-dir", default="/opt/cni/bin", metavar="DIR", help="default: %(default)s")
     in_kubernetes.add_argument("--cni-conf-dir", default="/etc/cni/net.d", metavar="DIR", help="default: %(default)s")

@@ -1,4 +1,4 @@
-"""Where in the cgroup2 hierarchy a Kubernetes node's processes are."""
+"""Where in the cgroup2 hierarchy the programs are that reach services."""
 
 from __future__ import annotations
 
@@ -15,17 +15,29 @@ def kubernetes_root() -> Path:
     Errors: FeatureError.
     """
     own = Path("/proc/self/cgroup").read_text().splitlines()
-    unified = next((line.removeprefix("0::") for line in own if line.startswith("0::")), "")
-    before = before_kubepods(unified)
-    for mount in mounts("cgroup2"):
+    path = next((line.removeprefix("0::") for line in own if line.startswith("0::")), "/")
+    before, found = before_kubepods(path), mounts("cgroup2")
+    for mount in found:
         root = mount / (before or "")
         if any(root.glob("*kubepods*/")):
             return root
+    if found and before is None and path != "/":  # a program of the node itself, before its kubelet
+        return found[0]
     raise FeatureError(
         "the node's cgroup2 hierarchy",
         "no mount of it shows the kubelet's folder kubepods",
         "mount the node's /sys/fs/cgroup (hostPath), or name the folder by --cgroup-root",
     )
+
+
+def chosen_root(folder: Path, pods: Path | None) -> Path:
+    """The operator's choice. ``pods``: folder of the pods' cgroups, if they are weft's. Errors: FeatureError."""
+    if not any(folder.is_relative_to(mount) and folder.is_dir() for mount in mounts("cgroup2")):
+        raise FeatureError(f"--cgroup-root {folder}", "not a folder of a cgroup2 hierarchy", "see mount -t cgroup2")
+    if pods and not pods.is_relative_to(folder):
+        problem = f"the pods' cgroups in {pods} are not below it, so pods would reach no service"
+        raise FeatureError(f"--cgroup-root {folder}", problem, "choose a folder above that")
+    return folder
 
 
 def before_kubepods(path: str) -> str | None:

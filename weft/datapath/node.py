@@ -61,19 +61,6 @@ class NodePaths:
         )  # fmt: skip
 
 
-def own_cgroup() -> Path:
-    """The cgroup2 folder with every process of this node: the root, or what stands before ``kubepods`` in our own path
-    where a kubelet was given a root of its own (several nodes on one kernel). Errors: FeatureError without cgroup2."""
-    groups = mounts("cgroup2")
-    if not groups:
-        raise FeatureError("cgroup2", "not mounted", "mount -t cgroup2 none /sys/fs/cgroup")
-    lines = Path("/proc/self/cgroup").read_text().splitlines()
-    path = next((line.removeprefix("0::") for line in lines if line.startswith("0::")), "/")
-    before, found, _ = path.partition("/kubepods")
-    folder = groups[0] / before.lstrip("/")
-    return folder if found and folder.is_dir() else groups[0]
-
-
 def bpffs() -> Path:
     """A mounted bpffs, /sys/fs/bpf if that is one."""
     usual = Path("/sys/fs/bpf")
