@@ -53,7 +53,7 @@ def root_as_seen_in(cgroup: Path) -> str:
         finally:
             os._exit(0)
     os.close(writer)
-    with open(reader) as answer:
+    with os.fdopen(reader) as answer:
         said = answer.read()
     os.waitpid(pid, 0)
     return said
