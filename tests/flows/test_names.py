@@ -5,15 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tests.flows.scene import ALLOW_RULE, API, DENY_RULE, FRONTEND, address, pod
-from weft.flows.metrics import Sample, datapath_samples, exposition, store_samples
 from weft.flows.moments import moment_or_ago, parse_duration, parse_moment
 from weft.flows.names import NameBook, PodName
 from weft.model.identity import Identity
 from weft.model.labels import LabelSet
 from weft.model.net import IdentityId, RuleId
 from weft.model.objects import NamespacedName, Workload
-from weft.model.policy import Direction
-from weft.model.verdicts import Verdict
 
 V4 = address("10.244.0.11")
 
@@ -144,24 +141,3 @@ def test_moments(text: str, seconds: int, nanos: int) -> None:
 def test_what_is_neither(text: str) -> None:
     with pytest.raises(ValueError, match="neither a duration"):
         moment_or_ago(text, 0)
-
-
-def test_metrics() -> None:
-    counters = {
-        (Verdict.POLICY_DENIED, Direction.INGRESS): (3, 222),
-        (Verdict.FORWARDED, Direction.EGRESS): (10, 1000),
-        (Verdict.ARP_FILTERED, Direction.EGRESS): (0, 0),
-    }
-    samples = datapath_samples(counters)
-    assert Sample("weft_drop_count_total", (("reason", "POLICY_DENIED"), ("direction", "INGRESS")), 3) in samples
-    statistics = {"num_flows": 4, "max_flows": 4, "seen_flows": 10, "overwritten": 6, "kernel_lost": 7}
-    assert exposition(samples + store_samples(statistics)) == (
-        'weft_forward_count_total{direction="EGRESS"} 10\n'
-        'weft_forward_bytes_total{direction="EGRESS"} 1000\n'
-        'weft_drop_count_total{reason="POLICY_DENIED",direction="INGRESS"} 3\n'
-        'weft_drop_bytes_total{reason="POLICY_DENIED",direction="INGRESS"} 222\n'
-        "weft_flows_seen_total 10\n"
-        "weft_flows_stored 4\n"
-        'weft_lost_events_total{source="PERF_EVENT_RING_BUFFER"} 7\n'
-        'weft_lost_events_total{source="HUBBLE_RING_BUFFER"} 6\n'
-    )

@@ -79,6 +79,8 @@ class Agent(ABC):
         self._tasks: set[asyncio.Task[None]] = set()
         self.problems: dict[str, str] = {}
         """What is wrong now, by what it concerns; shown by status."""
+        self.ended: list[str] = []
+        """Work that should go on for ever and does not."""
         self.started = datetime.now(UTC)
 
     async def _begin(self) -> None:
@@ -165,6 +167,7 @@ class Agent(ABC):
             name = task.get_coro().__qualname__  # type: ignore[union-attr]
             log.error("%s ended", name, exc_info=error)
             self.problems[name] = f"{name} ended: {error}; restart the agent"
+            self.ended.append(self.problems[name])
 
     def all_problems(self) -> list[str]:
         """What is wrong now, for people."""

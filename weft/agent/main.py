@@ -24,9 +24,11 @@ from weft.agent import health, logs
 from weft.agent.agent import Agent, Settings
 from weft.agent.embedded import EmbeddedAgent
 from weft.agent.embeddedanswers import EmbeddedAnswers
+from weft.agent.health import Health
 from weft.agent.layer7 import Layer7
+from weft.api.health import PortError
 from weft.api.server import Backend, build
-from weft.datapath import cgroups, features, node
+from weft.datapath import cgroups, features, node, sysctl
 from weft.datapath.errors import DatapathError
 from weft.datapath.node import NodePaths
 from weft.model.net import IPAddress, IPNetwork
@@ -86,21 +88,31 @@ def main(options: Options, cleanup: bool = False) -> int:
             features.require(features.probe())
             upstream = tuple(map(_address, options.upstream_dns))
             settings = Settings(upstream, options.map_sizes, options.log_headers, _collector(options.otlp_endpoint))
-            serving = _serve_kubernetes(paths, config, settings, options) if options.kubernetes else None
-            asyncio.run(serving or _serve(paths, config, settings))
+            asyncio.run(_run(paths, config, settings, options))
     except (OptionError, PortError, DatapathError, PodError, StoreError, OSError) as error:
         print(f"weft agent: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _serve(paths: NodePaths, config: NodeConfig, settings: Settings) -> None:
-    async with EmbeddedAgent(paths, config, settings) as agent:
-        await serve(paths, EmbeddedAnswers(agent))
+def _leave(*_: object) -> None:
+    """SIGTERM until the agent serves; the first process of a container would not even notice it."""
+    sys.exit(0)
+
+
+async def _run(paths: NodePaths, config: NodeConfig, settings: Settings, options: Options) -> None:
+    async with health.served(options.health_port, options.metrics_port) as state:
+        if options.kubernetes:
+            await _serve_kubernetes(paths, config, settings, options, state)
+        else:
+            async with EmbeddedAgent(paths, config, settings) as agent:
+                await serve(agent, EmbeddedAnswers(agent), state)
     log.info("ended; pods and everything in the kernel live on")
 
 
-async def _serve_kubernetes(paths: NodePaths, config: NodeConfig, settings: Settings, options: Options) -> None:
+async def _serve_kubernetes(
+    paths: NodePaths, config: NodeConfig, settings: Settings, options: Options, state: Health
+) -> None:
     """Errors: OptionError also for a kubeconfig, or a pod, that leads to no API server."""
     from weft.agent.kubernetes import CniPlaces, KubernetesAgent
     from weft.agent.kubernetesanswers import KubernetesAnswers
@@ -113,14 +125,14 @@ async def _serve_kubernetes(paths: NodePaths, config: NodeConfig, settings: Sett
     places = CniPlaces(Path(options.cni_bin_dir), Path(options.cni_conf_dir))
     try:
         async with KubernetesAgent(paths, config, settings, api, places) as agent:
-            await serve(paths, KubernetesAnswers(agent))
+            await serve(agent, KubernetesAnswers(agent), state)
     finally:
         await api.close()
-    log.info("ended; pods and everything in the kernel live on")
 
 
-async def serve(paths: NodePaths, answers: Backend) -> None:
+async def serve(agent: Agent, answers: Backend, state: Health) -> None:
     """Until SIGTERM or SIGINT."""
+    paths = agent.paths
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -130,9 +142,11 @@ async def serve(paths: NodePaths, answers: Backend) -> None:
     )
     with _api_socket(paths.run_dir / "agent.sock") as listener:
         serving = asyncio.create_task(_without_signals(server).serve(sockets=[listener]))
+        state.agent = agent
         _notify("READY=1")
         log.info("node %s is served on %s", paths.name, paths.run_dir / "agent.sock")
         await done.wait()
+        state.agent = None
         _notify("STOPPING=1")
         server.should_exit = True
         await serving
@@ -217,8 +231,8 @@ def _node(options: Options) -> tuple[NodePaths, NodeConfig]:
     if options.state_dir:
         paths = replace(paths, state_dir=Path(options.state_dir).absolute())
     if options.cgroup_root:
-        pods = None if options.kubernetes else paths.cgroup
-        paths = replace(paths, service_cgroup=cgroups.chosen_root(Path(options.cgroup_root), pods))
+        ours = None if options.kubernetes else paths.cgroup
+        paths = replace(paths, service_cgroup=cgroups.chosen_root(Path(options.cgroup_root), ours))
     elif options.kubernetes:
         paths = replace(paths, service_cgroup=cgroups.kubernetes_root())
     pod_cidrs = _networks("--pod-cidr", options.pod_cidrs)

@@ -9,7 +9,7 @@ import argparse
 import os
 import socket
 
-from weft.cli.arguments import Options, Parser, no_command
+from weft.cli.arguments import Options, Parser, no_command, whole
 
 USAGE = "[OPTIONS]"
 POD_CIDRS = ("10.244.0.0/24", "fd00:244::/64")
@@ -61,6 +61,15 @@ def arguments(parser: Parser) -> None:
         help="folder of a cgroup2 hierarchy: every program below it reaches services by their cluster IPs, not pods "
         "alone; default: pods alone, and with --kubernetes the whole node",
     )
+    watching = parser.add_argument_group("for who watches over the agent")
+    watching.add_argument(
+        "--health-port", type=port, default=0, metavar="PORT", help="/healthz and /readyz on 127.0.0.1; default: none"
+    )
+    watching.add_argument(
+        "--metrics-port", type=port, default=0, metavar="PORT", help="/metrics on every address; default: none"
+    )
+    watching.add_argument("--log-format", default="text", choices=("text", "json"), help="default: %(default)s")
+    watching.add_argument("--debug", action="store_true", help="log more")
     in_kubernetes = parser.add_argument_group("in a Kubernetes cluster")
     in_kubernetes.add_argument(
         "--kubernetes",
@@ -88,6 +97,14 @@ def map_size(text: str) -> tuple[str, int]:
     return name, int(number)
 
 
+def port(text: str) -> int:
+    """Errors: argparse's."""
+    number = whole(text)
+    if not 1 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"{text}: expected a port, 1 to 65535")
+    return number
+
+
 def main(options: Options) -> int:
     from weft.agent.main import Options as AgentOptions
     from weft.agent.main import main as agent
@@ -109,5 +126,9 @@ def main(options: Options) -> int:
         cgroup_root=options.cgroup_root,
         cni_bin_dir=options.cni_bin_dir,
         cni_conf_dir=options.cni_conf_dir,
+        health_port=options.health_port,
+        metrics_port=options.metrics_port,
+        log_format=options.log_format,
+        debug=options.debug,
     )
     return agent(chosen, cleanup=options.cleanup)

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+
+from weft.datapath import netns
 
 _ROOT = Path("/proc/sys/net")
 _CHANGED = "sysctl.json"
+_REMOUNT = 32 | 4096 | 2 | 4 | 8
+"""MS_REMOUNT, MS_BIND; MS_NOSUID, MS_NODEV, MS_NOEXEC stay."""
+
+
+def make_writable() -> None:
+    """A container's runtime mounts /proc/sys read-only, in the container's own mounts. Errors: DatapathError."""
+    if not os.access(_ROOT / "ipv4/ip_forward", os.W_OK):
+        netns.mount("", Path("/proc/sys"), flags=_REMOUNT)
 
 
 def read(name: str) -> str:
