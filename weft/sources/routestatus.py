@@ -17,7 +17,11 @@ CONTROLLER = "weft.io/mesh-controller"
 def route_status(route: Stored, outcome: RouteOutcome, now: datetime) -> Json:
     """Parents that are not Services are not ours to judge. A condition keeps its lastTransitionTime while its status is
     the same."""
-    before = {_identity(entry["parentRef"]): entry["conditions"] for entry in route.status.get("parents", ())}
+    before = {
+        _identity(entry["parentRef"]): entry["conditions"]
+        for entry in route.status.get("parents", ())
+        if entry["controllerName"] == CONTROLLER
+    }
     written = route.resource.raw["spec"].get("parentRefs") or ()
     shapes = route.obj.spec.parent_refs
     parents: list[Json] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from weft.sources import registry
-from weft.sources.objects import Key
+from weft.sources.objects import Json, Key
 
 NODE = "Node"
 
@@ -55,3 +55,13 @@ class Reference:
     key: Key
     api_version: str
     uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An object as the API server has it, good or not: what is needed to write its status."""
+
+    reference: Reference
+    revision: str
+    """resourceVersion."""
+    status: Json

@@ -15,11 +15,14 @@ from weft.sources.kubernetes import resources, shapes, values
 from weft.sources.kubernetes.api import Api, ApiError
 from weft.sources.kubernetes.complaints import Complaints
 from weft.sources.kubernetes.flaws import node_flaw, service_flaw, slice_flaw
+from weft.sources.kubernetes.lease import Leadership
 from weft.sources.kubernetes.reflector import Reflector
+from weft.sources.kubernetes.resources import Seen
 from weft.sources.kubernetes.strict import StrictTable
 from weft.sources.kubernetes.tables import Local, PlainTable, PodTable, Table
+from weft.sources.kubernetes.writer import StatusWriter
 from weft.sources.objects import Json, Key, Stored
-from weft.sources.registry import KINDS
+from weft.sources.registry import KINDS, ROUTES
 from weft.sources.world import Edit
 
 log = logging.getLogger("weft.kubernetes")
@@ -41,14 +44,28 @@ class KubernetesSource:
     those that came together; what it raises ends ``run``."""
 
     def __init__(
-        self, api: Api, node: str, cluster: str, local: Local, on_edits: Callable[[Sequence[Edit]], None]
+        self,
+        api: Api,
+        node: str,
+        cluster: str,
+        local: Local,
+        on_edits: Callable[[Sequence[Edit]], None],
+        leadership: Leadership | None = None,
     ) -> None:
         self._api, self._node, self._on_edits = api, node, on_edits
         self._complaints = Complaints()
         self._pods = PodTable(resources.PODS, self._complaints, node, local)
         self._strict = {
-            one.kind: StrictTable(one, self._complaints, cluster, self._checked) for one in resources.STRICT
+            one.kind: StrictTable(one, self._complaints, cluster, self._checked, self._removed)
+            for one in resources.STRICT
         }
+        self._leadership = leadership or Leadership(api, node)
+        self._writer = StatusWriter(
+            api, node, self._leadership, self._complaints, lambda kind: self._strict[kind].resource, self._seen
+        )
+        self._statuses: dict[Key, Json] = {}
+        """What the plan says of routes; not told of those that are refused."""
+        self._refused: set[Key] = set()
         self._reflectors = [Reflector(api, table, self._mark) for table in self._tables()]
         self._dirty: dict[tuple[str, Any], Table] = {}
         self._wake = asyncio.Event()
@@ -116,6 +133,12 @@ class KubernetesSource:
             for one in self._reflectors:
                 group.create_task(one.run())
             group.create_task(self._deliver())
+            group.create_task(self._writer.run())
+
+    async def close(self) -> None:
+        """After ``run`` was cancelled: another agent may write at once."""
+        await self._leadership.release()
+        await self._api.close()
 
     def pod(self, key: NamespacedName) -> PodSeen | None:
         """None: the API server has no such pod on this node, as far as we know."""
@@ -164,10 +187,29 @@ class KubernetesSource:
         return [wanted[key] for key in sorted(wanted) if not namespace or key.namespace == namespace]
 
     def set_status(self, statuses: Mapping[Key, Json]) -> None:
-        """What these objects' status should say; the leader writes it."""
+        """What the statuses of these routes should say (``routestatus``); the leader writes it as soon as it can."""
+        for key, status in statuses.items():
+            self._statuses[key] = status
+            if key not in self._refused:
+                self._writer.want(key, status)
 
-    def _checked(self, key: Key, message: str) -> None:
-        """A policy or route was decoded; no message: it is valid."""
+    def _seen(self, key: Key) -> Seen | None:
+        return self._strict[key.kind].seen.get(key)
+
+    def _checked(self, key: Key, status: Json | None) -> None:
+        if status is not None:
+            self._writer.want(key, status)
+        elif key in self._statuses:
+            self._writer.want(key, self._statuses[key])
+        if key.kind in ROUTES and status is not None:
+            self._refused.add(key)
+        else:
+            self._refused.discard(key)
+
+    def _removed(self, key: Key) -> None:
+        self._statuses.pop(key, None)
+        self._refused.discard(key)
+        self._writer.forget(key)
 
     def _mark(self, table: Table, keys: Iterable[Any]) -> None:
         for key in keys:

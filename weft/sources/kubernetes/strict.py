@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,35 +20,33 @@ from weft.sources.decode import decode
 from weft.sources.errors import ManifestErrors
 from weft.sources.kubernetes import shapes
 from weft.sources.kubernetes.complaints import Complaints
-from weft.sources.kubernetes.resources import Reference, Resource
+from weft.sources.kubernetes.resources import Reference, Resource, Seen
+from weft.sources.kubernetes.statuses import refused_route, validity
 from weft.sources.kubernetes.tables import Table
 from weft.sources.objects import Document, Json, Key, Stored
 from weft.sources.world import policy, route, world_key
 
 log = logging.getLogger("weft.kubernetes")
 _FIELDS = {registry.REFERENCE_GRANT: "grants", **dict.fromkeys(registry.ROUTES, "routes")}
+_WITH_CONDITIONS = (registry.CNP, registry.CCNP)
 _VOLATILE = ("managedFields", "generateName", "resourceVersion", "generation")
 """Of metadata: of no meaning here, or kept apart."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """An object as the API server has it, good or not: what is needed to write its status."""
-
-    reference: Reference
-    revision: str
-    """resourceVersion."""
-    status: Json
-
-
 class StrictTable(Table):
-    """``on_checked(key, message)``: what came of an object; no message: it is valid."""
+    """``on_checked(key, status)``: an object was read; what its status should say, None if that is not for us to say.
+    ``on_removed``: it is gone."""
 
     def __init__(
-        self, resource: Resource, complaints: Complaints, cluster: str, on_checked: Callable[[Key, str], None]
+        self,
+        resource: Resource,
+        complaints: Complaints,
+        cluster: str,
+        on_checked: Callable[[Key, Json | None], None],
+        on_removed: Callable[[Key], None],
     ) -> None:
         super().__init__(resource, _FIELDS.get(resource.kind, "policies"), complaints)
-        self._cluster, self._on_checked = cluster, on_checked
+        self._cluster, self._on_checked, self._on_removed = cluster, on_checked, on_removed
         self._values: dict[Any, Any] = {}
         self.stored: dict[Key, Stored] = {}
         """What is in force of each object."""
@@ -75,18 +73,18 @@ class StrictTable(Table):
             if old is None or old.resource.raw != _as_kept(data, old):
                 new = self._decode(key, data)
                 value = self._translate(_with(new, meta, status))
-                changed = self._values.get(world_key(key)) != value
+                changed = self._values.get(world_key(key)) != value or self._is_asked_anew(key, meta)
                 self._values[world_key(key)] = value
                 old = new
             self.stored[key] = _with(old, meta, status)
         except ManifestError as error:
-            self._refuse(meta, version, _message(error))
+            self._refuse(meta, data, _message(error))
         except Exception as error:  # whatever one object makes weft do wrong, the others must not suffer
             log.exception("%s", key)
-            self._refuse(meta, version, f"weft failed on it: {type(error).__name__}: {error}")
+            self._refuse(meta, data, f"weft failed on it: {type(error).__name__}: {error}")
         else:
             self._complaints.settle(key)
-            self._on_checked(key, "")
+            self._on_checked(key, validity("") if self.resource.kind in _WITH_CONDITIONS else None)
         return world_key(key), changed
 
     def remove(self, key: Any) -> bool:
@@ -94,13 +92,24 @@ class StrictTable(Table):
         self.seen.pop(name, None)
         self.stored.pop(name, None)
         self._complaints.settle(name)
+        self._on_removed(name)
         return self._values.pop(key, None) is not None
 
-    def _refuse(self, meta: shapes.Meta, version: str, message: str) -> None:
+    def _is_asked_anew(self, key: Key, meta: shapes.Meta) -> bool:
+        """A route's status names the generation that it speaks of, so the plan must speak of each."""
+        old = self.stored.get(key)
+        return self.field == "routes" and old is not None and old.generation != meta.generation
+
+    def _refuse(self, meta: shapes.Meta, data: Json, message: str) -> None:
         if self._values.get(self.key(meta)) is not None:
             message += " (the last valid version stays in force)"
-        self.complain(meta, version, message)
-        self._on_checked(self._name(meta), message)
+        self.complain(meta, data["apiVersion"], message)
+        status = None
+        if self.resource.kind in _WITH_CONDITIONS:
+            status = validity(message)
+        elif self.field == "routes":
+            status = refused_route(data.get("spec"), meta.generation, message)
+        self._on_checked(self._name(meta), status)
 
     def _decode(self, key: Key, data: Json) -> Stored:
         origin = Origin.of_object(key.kind, str(key.namespaced))
