@@ -29,8 +29,8 @@ from weft.policy.http import spell_match
 from weft.policy.parties import Parties, Party, Place
 
 CASES = 200_000
-NOWHERE = tuple(map(ip_address, ("10.0.0.200", "fd00::200", "10.96.0.5", "fd96::5")))
-"""Addresses that no pod has, and service addresses."""
+NOWHERE = tuple(map(ip_address, ("10.0.0.200", "fd00::200", "10.0.1.200", "fd01::200", "10.96.0.5", "fd96::5")))
+"""Addresses that no pod has, here and on another node, and service addresses."""
 SIZES = {"flows": 64, "endpoints": 64, "policy": 16384, "ipcache": 1024, "services": 16, "backends": 16}
 
 
@@ -92,7 +92,8 @@ def disagreements(datapath: Datapath, world: World, compiled: Compiled) -> tuple
         if len({source.address[:12] == bytes(10) + b"\xff\xff", destination.address[:12] == bytes(10) + b"\xff\xff"})
         == 1
         if (source.key in local or destination.key in local) and source.key != destination.key
-        if source.place not in (Place.UNASSIGNED, Place.SERVICE)  # no packet with such a source gets this far
+        if source.place
+        not in (Place.UNASSIGNED, Place.UNKNOWN, Place.SERVICE)  # no packet with such a source gets this far
         for protocol, port in PORTS
     ]
     answers = ask(datapath, [Question(s.address, d.address, protocol, port) for s, d, protocol, port in cases])
@@ -112,7 +113,8 @@ Answer = tuple[Verdict, Rule | None, Rule | None, Requests, Requests]
 
 def expected(parties: Parties, local: set, source: Party, destination: Party, protocol: int, port: int) -> Answer:
     """As ``decide``, but a pod of another node is asked there."""
-    refusals = {Place.SERVICE: Verdict.IS_A_CLUSTERIP, Place.UNASSIGNED: Verdict.UNKNOWN_TARGET}
+    refusals = {Place.SERVICE: Verdict.IS_A_CLUSTERIP}
+    refusals |= dict.fromkeys((Place.UNASSIGNED, Place.UNKNOWN), Verdict.UNKNOWN_TARGET)
     if destination.place in refusals:
         return refusals[destination.place], None, None, None, None
     egress = ingress = None

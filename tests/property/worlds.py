@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 
 from weft.model.http import HttpMatch
 from weft.model.net import ICMP, SCTP, TCP, UDP, EndpointId, IPAddress, Prefix
-from weft.model.objects import LocalEndpoint, NamedPort, Namespace, NamespacedName, NodeConfig, Workload
+from weft.model.objects import (
+    EndpointSlice,
+    LocalEndpoint,
+    NamedPort,
+    Namespace,
+    NamespacedName,
+    Node,
+    NodeConfig,
+    SliceEndpoint,
+    Workload,
+)
 from weft.model.policy import (
     Action,
     CidrSelector,
@@ -32,8 +42,15 @@ NODE = NodeConfig(
     router_addresses=(ip_address("10.0.0.1"), ip_address("fd00::1")),
     host_addresses=(ip_address("192.168.1.1"),),
 )
+OTHER = Node(
+    "n2",
+    (ip_address("192.168.1.2"), ip_address("2001:db8:0:2::2")),
+    (ip_network("10.0.1.0/24"), ip_network("fd01::/64")),
+)
+API_SERVERS = tuple(map(ip_address, ("192.168.1.1", "192.168.1.2", "172.16.1.7", "2001:db8::7")))
+"""This node, another one, and some that are outside of the cluster."""
 OUTSIDE = tuple(map(ip_address, ("8.8.8.8", "172.16.1.7", "172.16.2.7", "2001:db8::7", "2001:db8:0:1::7")))
-HOSTS = NODE.router_addresses[:1] + NODE.host_addresses
+HOSTS = (*NODE.router_addresses[:1], *NODE.host_addresses, *OTHER.addresses, OTHER.pod_cidrs[0][1])
 PORTS = (
     (TCP, 0),
     (TCP, 79),
@@ -120,8 +137,9 @@ def _requirements() -> st.SearchStrategy[Requirement]:
 
 def label_selectors() -> st.SearchStrategy[LabelSelector]:
     written = st.lists(_requirements(), max_size=2).map(lambda some: LabelSelector(tuple(sorted(some, key=repr))))
-    entities = st.sampled_from(("reserved:world", "reserved:world-ipv4", "reserved:host")).map(
-        lambda key: LabelSelector((Requirement(key, Operator.EXISTS),))
+    names = ("world", "world-ipv4", "host", "remote-node", "kube-apiserver")
+    entities = st.sampled_from(names).map(
+        lambda name: LabelSelector((Requirement(f"reserved:{name}", Operator.EXISTS),))
     )
     return written | entities
 
@@ -180,18 +198,36 @@ def specs(ref: PolicyRef, *, http: bool = False) -> st.SearchStrategy[PolicySpec
     )
 
 
+def nodes() -> st.SearchStrategy[dict[str, Node]]:
+    """None at all, or this node and another one."""
+    own = Node(NODE.name, NODE.host_addresses, NODE.pod_cidrs)
+    return st.sampled_from(({}, {own.name: own, OTHER.name: OTHER}))
+
+
+def api_slices() -> st.SearchStrategy[dict[NamespacedName, EndpointSlice]]:
+    """Of Service default/kubernetes."""
+    key = NamespacedName("default", "kubernetes")
+    return st.lists(st.sampled_from(API_SERVERS), max_size=2).map(
+        lambda some: {key: EndpointSlice(key, "kubernetes", (), tuple(SliceEndpoint((each,)) for each in some))}
+    )
+
+
 def worlds(*, http: bool = False) -> st.SearchStrategy[World]:
     refs = [PolicyRef("CiliumNetworkPolicy", "a", name) for name in ("one", "two", "three")]
     optional = {ref: specs(ref, http=http).map(lambda spec: (spec,)) for ref in refs}
     return st.builds(
-        lambda workloads, policies: World(
+        lambda workloads, policies, known, slices: World(
             NODE,
             {space.name: space for space in _NAMESPACES},
             {pod.key: pod for pod in workloads},
             policies=policies,
+            nodes=known,
+            slices=slices,
         ),
         pods(),
         st.fixed_dictionaries({}, optional=optional),
+        nodes(),
+        api_slices(),
     )
 
 
@@ -201,12 +237,14 @@ def histories(draw: st.DrawFn, length: int = 3, *, http: bool = False) -> list[W
     sequence = [draw(worlds(http=http))]
     for _ in range(length - 1):
         before, other = sequence[-1], draw(worlds(http=http))
-        renewed = draw(st.sets(st.sampled_from(("p0", "p1", "p2", "p3", "p4", "one", "two", "three"))))
+        renewed = draw(st.sets(st.sampled_from(("p0", "p1", "p2", "p3", "p4", "one", "two", "three", "nodes"))))
         workloads = [pod for pod in before.workloads.values() if pod.key.name not in renewed]
         workloads += [pod for pod in other.workloads.values() if pod.key.name in renewed]
         policies = {ref: specs for ref, specs in before.policies.items() if ref.name not in renewed}
         policies |= {ref: specs for ref, specs in other.policies.items() if ref.name in renewed}
-        sequence.append(World(NODE, before.namespaces, {pod.key: pod for pod in workloads}, policies=policies))
+        around = other if "nodes" in renewed else before
+        pods_by_key = {pod.key: pod for pod in workloads}
+        sequence.append(replace(around, workloads=pods_by_key, policies=policies))
     return sequence
 
 
@@ -240,6 +278,9 @@ def describe(world: World) -> str:
         where = "local" if pod.local else "remote"
         ports = " ".join(f"{port.name}={port.port}/{port.protocol}" for port in pod.ports)
         lines.append(f"pod {pod.key} {dict(pod.labels)} {where} {' '.join(map(str, pod.addresses))} {ports}")
+    lines.append(f"nodes {', '.join(world.nodes) or 'unknown'}")
+    servers = (str(end.addresses[0]) for each in world.slices.values() for end in each.endpoints)
+    lines.append(f"API servers {' '.join(servers)}")
     for ref, written in world.policies.items():
         for spec in written:
             isolates = ", ".join(way.name for way in sorted(spec.default_deny)) or "nothing"

@@ -16,6 +16,8 @@ from weft.model.policy import PortMatch, Rule
 from weft.model.verdicts import VERDICTS, Verdict
 
 ETHERTYPE_IP, ETHERTYPE_IPV6 = 0x0800, 0x86DD
+_NOT_SENT_BY_PODS = (Verdict.FORGED_HOST_SOURCE, Verdict.UNKNOWN_SENDER)
+"""Refused at the door to the pods."""
 
 
 class EventType(IntEnum):
@@ -153,7 +155,7 @@ class FlowView:
         """traffic_direction, seen from a pod of this node: the side whose policy decided last, else the side that the
         connection (or the refused packet) came from."""
         packet = self.packet
-        if packet.flags & EventFlag.INGRESS or self.reason == Verdict.FORGED_HOST_SOURCE:
+        if packet.flags & EventFlag.INGRESS or self.reason in _NOT_SENT_BY_PODS:
             return "INGRESS"
         if packet.type == EventType.POLICY_VERDICT and not self.dropped and packet.flags & EventFlag.INGRESS_ENFORCED:
             return "INGRESS"

@@ -20,9 +20,11 @@ not apply to layer-7 policy").
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from weft.model.http import HttpMatch
+from weft.model.identity import Reserved
+from weft.model.labels import LabelSet
 from weft.model.net import TCP
 from weft.model.policy import Action, Direction, PolicySpec, Rule
 from weft.model.verdicts import Verdict
@@ -74,13 +76,26 @@ def decide(
     egress = ingress = None
     if source.place is Place.POD:
         egress = decide_side(specs, Direction.EGRESS, source, destination, protocol=protocol, port=port)
-    if destination.place is Place.POD and source.place is not Place.HOST:
-        # From the node to its own pods is always allowed: probes must work (Kubernetes' and Cilium's rule).
+    if destination.place is Place.POD and not is_its_node(source, destination):
+        source = _as_others_see(source)
         ingress = decide_side(specs, Direction.INGRESS, destination, source, protocol=protocol, port=port)
     for direction, side in ((Direction.EGRESS, egress), (Direction.INGRESS, ingress)):
         if side is not None and not side.allowed:
             return Decision(_reason(side), direction, egress, ingress)
     return Decision(Verdict.FORWARDED, None, egress, ingress)
+
+
+def is_its_node(source: Party, pod: Party) -> bool:
+    """From a node to its own pods is always allowed: probes must work (Kubernetes' and Cilium's rule)."""
+    return source.place in (Place.HOST, Place.NODE) and source.node == pod.node
+
+
+def _as_others_see(source: Party) -> Party:
+    """This node's packets are a remote node's to the node that they come to."""
+    if source.place is not Place.HOST:
+        return source
+    labels = {key: value for key, value in source.labels.items() if key != Reserved.HOST.label}
+    return replace(source, labels=LabelSet({**labels, Reserved.REMOTE_NODE.label: ""}))
 
 
 def refused_before_policy(source: Party, destination: Party) -> Verdict | None:
@@ -91,12 +106,15 @@ def refused_before_policy(source: Party, destination: Party) -> Verdict | None:
         return _FROM_NOBODY[destination.place]
     if destination.place is Place.POD and source.place in (Place.SERVICE, Place.UNASSIGNED):
         return Verdict.FORGED_HOST_SOURCE  # a pod's own packets come from its own address
+    if destination.place is Place.POD and source.place is Place.UNKNOWN:
+        return Verdict.UNKNOWN_SENDER
     return None
 
 
 _FROM_NOBODY = {
     Place.SERVICE: Verdict.IS_A_CLUSTERIP,  # the node itself has no way there either
     Place.UNASSIGNED: Verdict.UNKNOWN_TARGET,
+    Place.UNKNOWN: Verdict.UNKNOWN_TARGET,
 }
 _NOT_FROM_PODS = {
     Place.MULTICAST: Verdict.MULTICAST,

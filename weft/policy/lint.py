@@ -96,7 +96,8 @@ def _world_allowed(rule: Rule, spec: PolicySpec) -> Iterator[LintWarning]:
         return
     others = [one for one in spec.rules if one.direction is Direction.EGRESS and one is not rule]
     blocked = "" if others else ", and everything inside the cluster is blocked"
-    path = rule.peer_paths[rule.peers.index(_WORLD)]
+    paths = rule.peer_paths or (rule.path,) * len(rule.peers)
+    path = paths[rule.peers.index(_WORLD)]
     text = f"this allows every address outside the cluster{blocked}"
     yield LintWarning("world-allowed", rule.origin, path, text, "to block the outside, write it under egressDeny")
 

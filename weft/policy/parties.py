@@ -11,7 +11,15 @@ from weft.identity import labels_of, reserved_labels
 from weft.model.identity import Reserved
 from weft.model.labels import LabelSet
 from weft.model.net import IPAddress, IPNetwork, from_wide, to_wide
-from weft.model.objects import NamedPort, Namespace, NamespacedName, Workload
+from weft.model.objects import (
+    EndpointSlice,
+    NamedPort,
+    Namespace,
+    NamespacedName,
+    Node,
+    NodeConfig,
+    Workload,
+)
 from weft.model.policy import PolicySpec
 from weft.model.world import World
 from weft.policy.services import resolve
@@ -24,11 +32,15 @@ class Place(Enum):
 
     POD = "pod"
     HOST = "host"
+    """This node."""
+    NODE = "remote-node"
     WORLD = "world"
     SERVICE = "service"
     """In the service range: only socket hooks translate it, a packet to it is dropped."""
     UNASSIGNED = "unassigned"
     """In the pod range, but no pod has it."""
+    UNKNOWN = "unknown"
+    """In another node's pod range, but no pod that is known has it."""
     MULTICAST = "multicast"
     """A group, or IPv4's broadcast address: no pod may send to it."""
     LOOPBACK = "loopback"
@@ -44,6 +56,8 @@ class Party:
     ports: tuple[NamedPort, ...] = ()
     key: NamespacedName | None = None
     """The pod's; None for everything else."""
+    node: str = ""
+    """Where a pod runs, or which node it is; empty for this one."""
 
     @property
     def name(self) -> str:
@@ -56,7 +70,9 @@ class Parties:
 
     def __init__(self, world: World) -> None:
         self._node = world.node
-        self._hosts = {to_wide(address) for address in (*world.node.router_addresses, *world.node.host_addresses)}
+        self._nodes = [node for name, node in world.nodes.items() if name != world.node.name]
+        self._hosts = _hosts(world.node, self._nodes)
+        self._api = _api_servers(world.slices.values())
         self._pods: dict[bytes, Party] = {}
         self.specs: tuple[PolicySpec, ...] = tuple(
             resolve(spec, world.services, world.slices) for specs in world.policies.values() for spec in specs
@@ -65,7 +81,8 @@ class Parties:
             labels = pod_labels(world, workload)
             for address in workload.addresses:
                 wide = to_wide(address)
-                self._pods[wide] = Party(Place.POD, labels, wide, workload.ports, workload.key)
+                where = workload.node if workload.node != world.node.name else ""
+                self._pods[wide] = Party(Place.POD, labels, wide, workload.ports, workload.key, where)
 
     def at(self, address: IPAddress | str) -> Party:
         """Who has this address. Raises ValueError for a text that is none."""
@@ -73,14 +90,35 @@ class Parties:
         wide = to_wide(parsed)
         if wide in self._pods:
             return self._pods[wide]
+        api = (Reserved.KUBE_APISERVER,) if wide in self._api else ()
         if wide in self._hosts:
-            return Party(Place.HOST, reserved_labels(Reserved.HOST), wide)
+            name = self._hosts[wide]
+            place, kind = (Place.NODE, Reserved.REMOTE_NODE) if name else (Place.HOST, Reserved.HOST)
+            return Party(place, reserved_labels(kind, *api), wide, node=name)
         if _inside(parsed, self._node.service_cidrs):
             return Party(Place.SERVICE, LabelSet(), wide)
         if _inside(parsed, self._node.pod_cidrs):
             return Party(Place.UNASSIGNED, LabelSet(), wide)
+        if any(_inside(parsed, node.pod_cidrs) for node in self._nodes):
+            return Party(Place.UNKNOWN, LabelSet(), wide)
         family = Reserved.WORLD_IPV4 if parsed.version == 4 else Reserved.WORLD_IPV6
-        return Party(_place_outside(parsed), reserved_labels(family), wide)
+        return Party(_place_outside(parsed), reserved_labels(family, *api), wide)
+
+
+def _hosts(this: NodeConfig, others: Iterable[Node]) -> dict[bytes, str]:
+    """Every node's addresses, with its name; empty for this one. Each node has the first address of its pod CIDRs."""
+    found = {
+        to_wide(address): node.name
+        for node in others
+        for address in (*node.addresses, *(cidr[1] for cidr in node.pod_cidrs if cidr.num_addresses > 1))
+    }
+    return found | {to_wide(address): "" for address in (*this.router_addresses, *this.host_addresses)}
+
+
+def _api_servers(slices: Iterable[EndpointSlice]) -> set[bytes]:
+    """Addresses of the Service that every Kubernetes cluster has, default/kubernetes."""
+    ours = (each for each in slices if (each.key.namespace, each.service) == ("default", "kubernetes"))
+    return {to_wide(address) for each in ours for endpoint in each.endpoints for address in endpoint.addresses}
 
 
 def _place_outside(address: IPAddress) -> Place:

@@ -9,6 +9,7 @@ from weft.model.net import from_wide
 from weft.model.origin import FieldPath, Origin, spell
 from weft.model.policy import Direction, PolicySpec, Rule
 from weft.model.verdicts import Verdict
+from weft.policy.decide import is_its_node
 from weft.policy.explain import Explanation, SideExplanation
 from weft.policy.nearmiss import Failure, NearMiss
 from weft.policy.parties import Party, Place
@@ -27,6 +28,7 @@ _BEFORE_POLICY = {
     Verdict.UNKNOWN_TARGET: "the address is in the pod range, but no pod has it",
     Verdict.MULTICAST: "pods have no multicast and no broadcast",
     Verdict.INVALID_PACKET: "a loopback or unspecified address is never on a wire; a pod's own is inside it",
+    Verdict.UNKNOWN_SENDER: "the source is in another node's pod range, but no pod that is known here has it",
     Verdict.FORGED_HOST_SOURCE: "nobody has the source address; such a packet from outside is a forgery",
 }
 
@@ -79,7 +81,7 @@ def _refusing(found: Explanation) -> str:
 def _no_policy(found: Explanation) -> str:
     if found.source.key is not None and found.source.key == found.destination.key:
         return "  a pod may always speak to itself"
-    if found.source.place is Place.HOST and found.destination.place is Place.POD:
+    if found.destination.place is Place.POD and is_its_node(found.source, found.destination):
         return "  the node may always reach its own pods"
     return "  policy applies to pods only"
 
