@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 
 import pytest
@@ -10,11 +9,13 @@ import pytest
 from cluster import Cluster
 from tests.kubernetes.mesh import Mesh
 from tests.kubernetes.pods import lab_image
+from tests.lab.kubernetes import own_name, remove_orphans
 
 
 @pytest.fixture(scope="session")
 def mesh() -> Iterator[Mesh]:
-    with Cluster(f"t{secrets.token_hex(3)}", nodes=2) as cluster:
+    remove_orphans()
+    with Cluster(own_name("m"), nodes=2) as cluster:
         cluster.load_image(lab_image())
         mesh = Mesh(cluster)
         try:

@@ -30,5 +30,5 @@ def remove_orphans() -> None:
     """Take down the clusters of test runs that were killed: their names hold the ids of processes that are no more."""
     for name in (path.name for path in STATE.glob("*")):
         owner = re.fullmatch(r"[a-z]([0-9a-f]+)", name)
-        if owner and name[0] in "tu" and not Path(f"/proc/{int(owner.group(1), 16)}").exists():
+        if owner and name[0] in "mtu" and not Path(f"/proc/{int(owner.group(1), 16)}").exists():
             Cluster(name).down()
