@@ -1,5 +1,5 @@
-/* Socket calls of pods: a service's address becomes a backend's before the packet is made, and what the application
- * reads is the address it named. No packet is ever rewritten. */
+/* Socket calls of pods and of the node: a service's address becomes a backend's before the packet is made, and what the
+ * application reads is the address it named. No packet is ever rewritten. */
 #include "base.h"
 #include <linux/if_ether.h>
 #include "service.h"
@@ -11,8 +11,9 @@ INLINE int dial(struct bpf_sock_addr *ctx, struct call *call, int v4)
 	struct backend picked;
 	struct dialled *dialled;
 
-	/* A routed connection keeps the service's address: Envoy picks the backend. */
-	if (service && service->routed && call->protocol == IPPROTO_TCP)
+	/* A routed connection keeps the service's address: Envoy picks the backend. Only a pod's: no door of weft's
+	 * sees what the node sends to a service. */
+	if (service && service->routed && call->protocol == IPPROTO_TCP && !caller_is_node(ctx))
 		service = 0;
 	if (!service) { /* the socket may have dialled a service before */
 		bpf_sk_storage_delete(&peer_tcp, ctx->sk);

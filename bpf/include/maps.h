@@ -224,7 +224,7 @@ struct {
 	__type(value, struct counter);
 } WEFT_MAP(counters);
 
-/* 0 -> policy revision in force. Written by the agent, read by every packet. */
+/* 0 -> policy revision in force, and the like. Written by the agent and the ageing timer, read by every packet. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);

@@ -26,6 +26,15 @@ INLINE struct service *service_find(const struct call *call)
 	return bpf_map_lookup_elem(&services, &key);
 }
 
+/* Whether a program of the node itself calls, not one in a pod. */
+INLINE int caller_is_node(void *ctx)
+{
+	__u32 zero = 0;
+	struct config *node = bpf_map_lookup_elem(&config, &zero);
+
+	return node && node->node_netns == bpf_get_netns_cookie(ctx);
+}
+
 /* Whether a backend chosen from list `chosen_from` may still be used. */
 INLINE int backend_serves(const struct backend *backend, __u32 chosen_from, const struct service *service)
 {
@@ -34,7 +43,8 @@ INLINE int backend_serves(const struct backend *backend, __u32 chosen_from, cons
 	return chosen_from == service->backends || bpf_map_lookup_elem(&backend_members, &key);
 }
 
-/* The backend that this client (its network namespace, that is: its pod) had last time, if affinity still holds. */
+/* The backend that this client (its network namespace, that is: its pod, or the node) had last time, if affinity still
+ * holds. */
 INLINE struct affinity *affinity_find(const struct affinity_key *key, const struct service *service)
 {
 	struct affinity *last = bpf_map_lookup_elem(&affinity, key);

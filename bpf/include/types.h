@@ -240,7 +240,7 @@ struct member_key {
 _Static_assert(sizeof(struct member_key) == 24, "member_key");
 
 struct affinity_key {
-	__u64 client; /* network-namespace cookie: the pod */
+	__u64 client; /* network-namespace cookie: the pod, or the node */
 	__u32 service;
 	__u32 pad;
 };
@@ -300,14 +300,15 @@ enum event_type {
 
 /* ---- configuration and counters ---------------------------------------------------------------------------------- */
 
-/* config: one element, read by every packet. The agent changes `revision`, the timer that ages flows `now_ns`. */
+/* config: one element, read by every packet. The timer that ages flows changes `now_ns`, the agent the rest. */
 struct config {
 	__u32 revision;
 	__u32 pad;
 	__u64 now_ns; /* monotonic clock at the timer's last tick (2 s apart): a real clock would cost each packet 20 ns
 		       */
+	__u64 node_netns; /* cookie of the node's network namespace */
 };
-_Static_assert(sizeof(struct config) == 16, "config");
+_Static_assert(sizeof(struct config) == 24, "config");
 
 struct counter {
 	__u64 packets;

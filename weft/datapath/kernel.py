@@ -154,6 +154,7 @@ class Datapath:
         Then the maps of other layouts go, and links whose device has gone.
         """
         self._start_expiry()
+        self._set(node_netns=netns.cookie())
         self._hook_cgroup(self.paths.service_cgroup or self.paths.cgroup, self._socket_hooks)
         self._find_listeners()
         with netns.own() as namespace:
@@ -330,6 +331,10 @@ class Datapath:
     def bump_revision(self) -> int:
         """Every open flow is decided again; returns the new revision."""
         following = (self.revision + 1) % (1 << 32)
-        config = layouts.Config.unpack(self.maps["config"].lookup(bytes(4)) or b"")
-        self.maps["config"].update(bytes(4), config._replace(revision=following).pack())  # a tick may get lost: no harm
+        self._set(revision=following)
         return following
+
+    def _set(self, **fields: int) -> None:
+        """Of ``struct config``. A tick of its clock may get lost: no harm."""
+        config = layouts.Config.unpack(self.maps["config"].lookup(bytes(4)) or b"")
+        self.maps["config"].update(bytes(4), config._replace(**fields).pack())

@@ -472,8 +472,8 @@ class FlowEvent(NamedTuple):
         return cls(*_FLOW_EVENT_0.unpack_from(data, offset), *_FLOW_EVENT_1.unpack_from(data, offset + 40), *_FLOW_EVENT_2.unpack_from(data, offset + 48), *_FLOW_EVENT_3.unpack_from(data, offset + 84), *_FLOW_EVENT_4.unpack_from(data, offset + 86))
 
 
-_CONFIG_0 = struct.Struct("<I4xQ")
-CONFIG_SIZE = 16
+_CONFIG_0 = struct.Struct("<I4xQQ")
+CONFIG_SIZE = 24
 
 
 class Config(NamedTuple):
@@ -481,9 +481,10 @@ class Config(NamedTuple):
 
     revision: int
     now_ns: int
+    node_netns: int
 
     def pack(self) -> bytes:
-        return _CONFIG_0.pack(self.revision, self.now_ns)
+        return _CONFIG_0.pack(self.revision, self.now_ns, self.node_netns)
 
     @classmethod
     def unpack(cls, data: bytes, offset: int = 0) -> Config:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from pathlib import Path
 from weft.datapath.errors import DatapathError
 
 _CLONE_NEWNET = 0x40000000
+_SO_NETNS_COOKIE = 71
 _MS_BIND, _MS_REC, _MS_PRIVATE, _MNT_DETACH = 4096, 16384, 1 << 18, 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -38,6 +41,12 @@ def unmount(target: Path) -> None:
         code = ctypes.get_errno()
         if code not in (errno.EINVAL, errno.ENOENT):
             raise DatapathError(f"unmount {target}", code)
+
+
+def cookie() -> int:
+    """The number by which BPF programs know the calling thread's namespace (bpf_get_netns_cookie)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        return int.from_bytes(any_socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder)
 
 
 @contextmanager
