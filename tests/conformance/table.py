@@ -76,10 +76,10 @@ class Table:
         What should have been answered but was not is asked again, patiently, because a busy machine may be slow. What
         should be refused and was answered even once is wrong.
         """
-        parties = Parties(self.world(policies))
+        views = self.views(policies)
         got = self.ask(self.questions, TIMEOUT_MS)
         rows = [
-            Row(asker, question, self.expected(parties, asker, question), outcome)
+            Row(asker, question, self.expected(views, asker, question), outcome)
             for asker, questions in self.questions.items()
             for question, outcome in zip(questions, got[asker], strict=True)
         ]
@@ -113,11 +113,20 @@ class Table:
         namespaces = {name: Namespace(name, {"ns": name}) for name in NAMESPACES}
         return World(self.node, namespaces, workloads, policies=specs)
 
-    def expected(self, parties: Parties, asker: str, question: Question) -> str:
+    def views(self, policies: str) -> Mapping[str, Parties]:
+        """The cluster under these manifests as each node sees it."""
+        return {self.node.name: Parties(self.world(policies))}
+
+    def judge(self, asker: str, question: Question) -> str:
+        """The node that has the last word."""
+        return self.node.name
+
+    def expected(self, views: Mapping[str, Parties], asker: str, question: Question) -> str:
         """``open``, ``refused`` (allowed, but nobody listens) or ``timeout`` (dropped without a word)."""
         family = 6 if ":" in question.address else 4
         protocol = {"tcp": TCP, "udp": UDP, "icmp": ICMP if family == 4 else ICMPV6}[question.protocol]
         port = {ICMP: 8 << 8, ICMPV6: 128 << 8}.get(protocol, question.port)
+        parties = views[self.judge(asker, question)]
         source, destination = parties.at(self.address(asker, family)), parties.at(question.address)
         if not decide(parties.specs, source, destination, protocol, port).forwarded:
             return "timeout"
@@ -130,8 +139,11 @@ class Table:
         answerer = self.names.get(row.question.address)
         if row.expected != "open" or row.question.protocol == "icmp" or answerer is None:
             return True
-        own = self.address(row.asker, 6 if ":" in row.question.address else 4)
-        return row.got.server == answerer and row.got.seen_as == own
+        return row.got.server == answerer and row.got.seen_as in self.own(row.asker, row.question)
+
+    def own(self, asker: str, question: Question) -> Sequence[str]:
+        """The addresses under which the asker may be seen."""
+        return [self.address(asker, 6 if ":" in question.address else 4)]
 
     def address(self, asker: str, family: int) -> str:
         if asker in self.pods:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from tests.lab import Prober, Question
 from tests.lab.tools import tool
 from weft.model.net import TCP
 from weft.model.objects import Node, NodeConfig
-from weft.model.world import World
+from weft.policy.parties import Parties
 
 
 class Address(NamedTuple):
@@ -40,13 +41,7 @@ class KubernetesTable(Table):
                 self._homes[f"{namespace}/{name}"] = found["spec"]["nodeName"]
         self.names = {address: name for name, pod in self.pods.items() for address in pod}
         self.nodes = {node.name: node for node in map(_node, mesh.cluster.get("nodes")["items"])}
-        first = self.nodes[mesh.cluster.nodes[0].name]
-        self.node = NodeConfig(
-            first.name,
-            pod_cidrs=first.pod_cidrs,
-            router_addresses=tuple(network[1] for network in first.pod_cidrs),
-            host_addresses=first.addresses,
-        )
+        self.node = self._config(mesh.cluster.nodes[0].name)
         self.others = {
             name: {address.version: str(address) for address in node.addresses} for name, node in self.nodes.items()
         }
@@ -63,9 +58,24 @@ class KubernetesTable(Table):
     def home(self, pod: str) -> str:
         return self._homes[pod]
 
-    def world(self, policies: str) -> World:
-        world = super().world(policies)
-        return World(world.node, world.namespaces, world.workloads, policies=world.policies, nodes=self.nodes)
+    def views(self, policies: str) -> Mapping[str, Parties]:
+        world = replace(self.world(policies), nodes=self.nodes)
+        return {name: Parties(replace(world, node=self._config(name))) for name in self.nodes}
+
+    def judge(self, asker: str, question: Question) -> str:
+        """The one that the asked pod runs on; of a node's own address, the one that the asker runs on."""
+        asked = self.names.get(question.address)
+        return self.home(asked) if asked else self.home(asker)
+
+    def own(self, asker: str, question: Question) -> Sequence[str]:
+        if asker in self.pods:
+            return super().own(asker, question)
+        return [str(address) for address in (*self.nodes[asker].addresses, *self._config(asker).router_addresses)]
+
+    def _config(self, name: str) -> NodeConfig:
+        node = self.nodes[name]
+        routers = tuple(network[1] for network in node.pod_cidrs)
+        return NodeConfig(name, pod_cidrs=node.pod_cidrs, router_addresses=routers, host_addresses=node.addresses)
 
     def _prober(self, namespace: str, name: str) -> Prober:
         return Prober([*self._kubectl, "exec", "-i", "-n", namespace, name, "--", "/bin/probe"])
