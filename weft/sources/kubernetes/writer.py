@@ -198,5 +198,10 @@ class StatusWriter:
                 there: Any = msgspec.json.decode(await self._api.get(f"{path}/{events.name(complaint)}"))
                 patch = events.again(there.get("count") or 1, now)
                 await self._api.send("PATCH", f"{path}/{events.name(complaint)}", patch, MERGE_PATCH)
-            elif error.code not in (404, 409):  # 404: its namespace is gone
+            elif error.code != 409 and not _is_ending(error):
                 raise
+
+
+def _is_ending(error: ApiError) -> bool:
+    """The namespace is going or gone, and what is in it goes with it."""
+    return error.code == 404 or (error.code == 403 and "being terminated" in str(error))
