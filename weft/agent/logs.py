@@ -32,4 +32,5 @@ def set_up(form: str, debug: bool) -> None:
     handler.setFormatter(JsonLines() if form == "json" else text)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("weft").setLevel(logging.DEBUG if debug else logging.INFO)
-    logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line for each request
+    for library in ("httpx2", "uvicorn"):  # a line for each request; what a server does when it begins
+        logging.getLogger(library).setLevel(logging.WARNING)

@@ -62,6 +62,8 @@ class Options:
     cgroup_root: str = ""
     cni_bin_dir: str = "/opt/cni/bin"
     cni_conf_dir: str = "/etc/cni/net.d"
+    daemonset: str = ""
+    """What runs this agent; empty: something else does."""
     health_port: int = 0
     metrics_port: int = 0
     log_format: str = "text"
@@ -88,7 +90,8 @@ def main(options: Options, cleanup: bool = False) -> int:
             features.require(features.probe())
             upstream = tuple(map(_address, options.upstream_dns))
             settings = Settings(upstream, options.map_sizes, options.log_headers, _collector(options.otlp_endpoint))
-            asyncio.run(_run(paths, config, settings, options))
+            if asyncio.run(_run(paths, config, settings, options)):
+                return _clean_up(paths, options)
     except (OptionError, PortError, DatapathError, PodError, StoreError, OSError) as error:
         print(f"weft agent: {error}", file=sys.stderr)
         return 1
@@ -100,34 +103,43 @@ def _leave(*_: object) -> None:
     sys.exit(0)
 
 
-async def _run(paths: NodePaths, config: NodeConfig, settings: Settings, options: Options) -> None:
+async def _run(paths: NodePaths, config: NodeConfig, settings: Settings, options: Options) -> bool:
+    """Whether nothing of the node shall stay."""
+    for_good = False
     async with health.served(options.health_port, options.metrics_port) as state:
         if options.kubernetes:
-            await _serve_kubernetes(paths, config, settings, options, state)
+            for_good = await _serve_kubernetes(paths, config, settings, options, state)
         else:
             async with EmbeddedAgent(paths, config, settings) as agent:
                 await serve(agent, EmbeddedAnswers(agent), state)
-    log.info("ended; pods and everything in the kernel live on")
+    log.info("ended; %s", "the node is cleaned up" if for_good else "pods and everything in the kernel live on")
+    return for_good
 
 
 async def _serve_kubernetes(
     paths: NodePaths, config: NodeConfig, settings: Settings, options: Options, state: Health
-) -> None:
-    """Errors: OptionError also for a kubeconfig, or a pod, that leads to no API server."""
+) -> bool:
+    """Whether the agent's DaemonSet is being deleted. Errors: OptionError also for what leads to no API server."""
     from weft.agent.kubernetes import CniPlaces, KubernetesAgent
     from weft.agent.kubernetesanswers import KubernetesAnswers
     from weft.sources.kubernetes.api import Api, ApiConfigError
+    from weft.sources.kubernetes.departure import Departure
 
     try:
         api = Api.from_kubeconfig(Path(options.kubeconfig)) if options.kubeconfig else Api.in_cluster()
     except ApiConfigError as error:
         raise OptionError(str(error)) from None
     places = CniPlaces(Path(options.cni_bin_dir), Path(options.cni_conf_dir))
+    departure = Departure(api, options.daemonset)
+    watching = asyncio.create_task(departure.run()) if options.daemonset else None
     try:
         async with KubernetesAgent(paths, config, settings, api, places) as agent:
             await serve(agent, KubernetesAnswers(agent), state)
     finally:
+        if watching:
+            watching.cancel()
         await api.close()
+    return departure.is_final
 
 
 async def serve(agent: Agent, answers: Backend, state: Health) -> None:

@@ -84,6 +84,12 @@ def arguments(parser: Parser) -> None:
     )
     in_kubernetes.add_argument("--cni-bin-dir", default="/opt/cni/bin", metavar="DIR", help="default: %(default)s")
     in_kubernetes.add_argument("--cni-conf-dir", default="/etc/cni/net.d", metavar="DIR", help="default: %(default)s")
+    in_kubernetes.add_argument(
+        "--daemonset",
+        default="",
+        metavar="NAME",
+        help="what runs this agent; when it is deleted, every trace of the node is removed at the agent's end",
+    )
     parser.add_argument("--cleanup", action="store_true", help="end all pods, remove every trace of the node, and exit")
 
 
@@ -126,6 +132,7 @@ def main(options: Options) -> int:
         cgroup_root=options.cgroup_root,
         cni_bin_dir=options.cni_bin_dir,
         cni_conf_dir=options.cni_conf_dir,
+        daemonset=options.daemonset,
         health_port=options.health_port,
         metrics_port=options.metrics_port,
         log_format=options.log_format,
