@@ -14,7 +14,9 @@ hierarchies=$(awk '$3 == "tmpfs" && $2 == "/sys/fs/cgroup" || $3 ~ /^cgroup2?$/ 
 	gsub(/(^|,)(rw|ro|nosuid|nodev|noexec|[a-z]*atime|mode=[0-9]*|size=[0-9k]*)/, "", $4); sub(/^,/, "", $4)
 	print $3, $2, $4
 }' /proc/mounts)
-awk '$2 ~ "^/(run|sys)(/|$)" || $3 ~ "^(nsfs|bpf)$" { print $2 }' /proc/mounts | tac | xargs -r umount -l
+awk '$2 ~ "^/(run|sys)(/|$)" || $3 ~ "^(nsfs|bpf)$" { print $2 }' /proc/mounts | tac | while read -r where; do
+	umount -l "$where" 2>/dev/null || ! grep -qF " $where " /proc/mounts # others' come and go meanwhile
+done
 
 # sysfs shows the network namespace of its mounter, a cgroup file system the cgroup namespace: /NODE is this one's root,
 # so what a program of the node attaches to "the root cgroup" concerns this node only.
