@@ -21,6 +21,8 @@ INLINE int to_pod_ends(struct trip *t)
 		return t->from.flags & IPCACHE_REMOTE ? VERDICT_UNKNOWN_SENDER : VERDICT_FORGED_HOST_SOURCE;
 	if (t->from.flags & IPCACHE_HOST && t->device)
 		return VERDICT_FORGED_HOST_SOURCE;
+	if (t->from.flags & IPCACHE_REMOTE && t->tunnel && t->device != t->tunnel)
+		return VERDICT_FORGED_HOST_SOURCE;
 	return VERDICT_FORWARDED;
 }
 
@@ -68,8 +70,7 @@ int to_pod(struct __sk_buff *skb)
 	flow = bpf_map_lookup_elem(&flows, &t.key);
 	if (flow && flow_decides(flow, &t) &&
 	    (flow->proxy ? flow_side_proven(skb, flow, &t)
-			 : !flow->ifindex[me] && flow->ifindex[me ^ 1] &&
-				   !(flow->identity[me] == IDENTITY_HOST && t.device)))
+			 : !flow->ifindex[me] && flow->ifindex[me ^ 1] && flow_device_fits(flow, &t)))
 		return flow_pass(skb, &t, flow);
 	return to_pod_slow(skb, &t);
 }

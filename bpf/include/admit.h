@@ -13,6 +13,7 @@ INLINE void flow_set_ends(struct flow *flow, const struct trip *t)
 
 	flow->ifindex[0] = flow->proxy & 1 ? 0 : a->pod.ifindex;
 	flow->ifindex[1] = flow->proxy & 2 ? 0 : b->pod.ifindex;
+	flow->tunnel = t->tunnel ? !!(a->flags & IPCACHE_REMOTE) | !!(b->flags & IPCACHE_REMOTE) << 1 : 0;
 	flow->identity[0] = a->pod.identity;
 	flow->identity[1] = b->pod.identity;
 	mac_copy((struct mac *)flow->mac[0], (const struct mac *)a->pod.mac);

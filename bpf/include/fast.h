@@ -15,6 +15,7 @@ INLINE void trip_date(struct trip *t)
 
 	if (now) {
 		t->revision = now->revision;
+		t->tunnel = now->tunnel;
 		t->now_ns = now->now_ns;
 	}
 }
@@ -58,6 +59,16 @@ SUBPROGRAM int flow_pass_proxied(struct __sk_buff *skb, struct trip *t, struct f
 	return proxy_deliver(skb, t, &way);
 }
 
+/* Whether a packet at weft_host came in by a device that its flow's side may come by. */
+INLINE int flow_device_fits(const struct flow *flow, const struct trip *t)
+{
+	__u32 me = t->side & 1;
+
+	if (flow->identity[me] == IDENTITY_HOST && t->device)
+		return 0;
+	return !(flow->tunnel >> me & 1) || t->device == t->tunnel;
+}
+
 /* Whether a packet at weft_host comes from where its flow's side is. */
 INLINE int flow_side_proven(const struct __sk_buff *skb, const struct flow *flow, const struct trip *t)
 {
@@ -65,7 +76,7 @@ INLINE int flow_side_proven(const struct __sk_buff *skb, const struct flow *flow
 
 	if (flow->proxy >> me & 1)
 		return is_from_proxy(skb);
-	return !flow->ifindex[me] && !(flow->identity[me] == IDENTITY_HOST && t->device) && !is_from_proxy(skb);
+	return !flow->ifindex[me] && flow_device_fits(flow, t) && !is_from_proxy(skb);
 }
 
 /* Pass a packet on as its flow says. */

@@ -27,6 +27,16 @@ struct {
 	__type(value, struct ipcache_entry);
 } WEFT_MAP(ipcache);
 
+/* Other nodes by their addresses. Written by the agent, read for every packet from the tunnel. Full: the agent refuses
+ * the plan. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct addr);
+	__type(value, struct node);
+} WEFT_MAP(nodes);
+
 /* All policy tables. Written by the agent under table numbers that no endpoint uses yet, read by every new flow.
  * Allocates as it fills. Full: the agent refuses the plan. */
 struct {

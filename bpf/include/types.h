@@ -59,6 +59,18 @@ _Static_assert(sizeof(struct ipcache_entry) == 16, "ipcache_entry");
 #define IPCACHE_UNASSIGNED 4u /* pod range, but no pod has the address */
 #define IPCACHE_REMOTE     8u /* pod range of another node */
 
+/* ---- nodes: who may send through the tunnel ------------------------------------------------------------------------ */
+
+/* nodes: address of another node -> the pods that it may speak for. */
+struct node {
+	struct addr range[2]; /* its pod CIDRs, IPv4 and IPv6; without one, no address & mask is equal to range */
+	struct addr mask[2];
+};
+_Static_assert(sizeof(struct node) == 64, "node");
+
+#define TUNNEL_ID   0x776566u /* VXLAN network identifier of all that weft sends */
+#define TUNNEL_PORT 8472      /* as Cilium's and flannel's */
+
 /* ---- policy: one trie for all tables ------------------------------------------------------------------------ */
 
 /* Key bits, most significant first: table 32, class 32, protocol 8, port 16. The longest match is the verdict.
@@ -123,7 +135,8 @@ struct flow {
 	__u8 phase;     /* PHASE_*: what the initiator has been through; PHASE_NONE unless it is Envoy */
 	__u8 next;      /* PHASE_*: what `l7` is for */
 	__u8 cut_why;   /* FLOW_CUT: verdict for its packets; 0 = POLICY_REVOKED */
-	__u8 pad[2];
+	__u8 tunnel;    /* bit per side: its packets come through the tunnel only */
+	__u8 pad;
 };
 _Static_assert(sizeof(struct flow) == 64, "flow");
 
@@ -303,7 +316,7 @@ enum event_type {
 /* config: one element, read by every packet. The timer that ages flows changes `now_ns`, the agent the rest. */
 struct config {
 	__u32 revision;
-	__u32 pad;
+	__u32 tunnel; /* ifindex of weft_vxlan: other nodes' pods send through it only; 0 = direct routing */
 	__u64 now_ns; /* monotonic clock at the timer's last tick (2 s apart): a real clock would cost each packet 20 ns
 		       */
 	__u64 node_netns; /* cookie of the node's network namespace */

@@ -7,7 +7,7 @@ import pytest
 from tests.nodes.scene import Cluster
 
 
-@pytest.fixture(scope="module", params=["direct"])
+@pytest.fixture(scope="module", params=["direct", "vxlan"])
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Two nodes with pods: client, stranger and near on n1, server on n2. Tests leave no policies behind."""
     with Cluster(tmp_path_factory.mktemp("nodes"), 2, "" if request.param == "direct" else request.param) as made:

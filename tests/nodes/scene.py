@@ -37,7 +37,6 @@ from weft.plan import Compiled, Compiler, transition
 SIZES = {"flows": 4096, "endpoints": 64, "policy": 4096, "ipcache": 512, "services": 64, "backends": 64}
 OPTIONS = Options(sizes={**SIZES, "backend_members": 64, "events": 1 << 14})
 WORLD = (ip_address("203.0.113.1"), ip_address("2001:db8:113::1"))
-MTU = 1500
 
 
 def ip(*words: str) -> None:
@@ -94,7 +93,7 @@ class TestNode:
     def start(self, world: World) -> None:
         """From nothing, or again on what an earlier start left: the agent's order."""
         with self.inside():
-            node.set_up(self.paths, self.config, MTU)
+            node.set_up(self.paths, self.config, node.pod_mtu(self.config.tunnel, self.spec.addresses))
             self.commit(world)
             self.datapath.enforce()
             node.bring_up(self.config)
@@ -201,7 +200,8 @@ class Cluster:
                 spec.name, pod_cidrs=spec.pod_cidrs, router_addresses=tuple(cidr[1] for cidr in spec.pod_cidrs),
                 host_addresses=node.host_addresses(), tunnel=self._tunnel,
             )  # fmt: skip
-            return TestNode(number, home, paths, spec, config, datapath, PodDevices(datapath, MTU))
+            devices = PodDevices(datapath, node.pod_mtu(self._tunnel, spec.addresses))
+            return TestNode(number, home, paths, spec, config, datapath, devices)
 
     # ---- what is in the cluster -----------------------------------------------------------------------------------
 

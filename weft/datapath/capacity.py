@@ -26,6 +26,7 @@ def entries(kernel: Desired) -> dict[MapName, int]:
         "services": len(kernel.services),
         "backends": sum(map(len, kernel.backends.values())),
         "routes": len(kernel.routes),
+        "nodes": len(kernel.nodes),
         "backend_members": sum(len(kernel.backends[number]) for number in kernel.affinity_lists),
     }
 

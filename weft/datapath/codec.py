@@ -16,6 +16,7 @@ from weft.model.desired import (
     IpcacheEntry,
     MapName,
     MemberKey,
+    NodeEntry,
     PolicyEntry,
     PolicyKey,
     RouteKey,
@@ -44,9 +45,22 @@ def _policy_key(key: PolicyKey) -> bytes:
     return layouts.PolicyKey(key.bits, key.table, key.class_, key.protocol, key.port).pack()
 
 
+_NO_RANGE = (b"\xff" * 16, bytes(16))
+"""No address & mask is equal to the range."""
+
+
+def _node(entry: NodeEntry) -> bytes:
+    found = [_NO_RANGE, _NO_RANGE]
+    for each in entry.ranges:
+        mask = ((1 << each.bits) - 1 << (128 - each.bits)).to_bytes(16, "big")
+        found[each.network().version == 6] = (each.address, mask)
+    return layouts.Node(*(one for one, _ in found), *(mask for _, mask in found)).pack()
+
+
 CODECS: Mapping[MapName, Codec] = {
     "endpoints": Codec(bytes, layouts.Endpoint.pack),
     "ipcache": Codec(_ipcache_key, layouts.IpcacheEntry.pack),
+    "nodes": Codec(bytes, _node),
     "policy": Codec(
         _policy_key, lambda entry: layouts.PolicyEntry(entry.rule, entry.action, entry.flags, entry.l7).pack()
     ),
@@ -65,6 +79,7 @@ def read(maps: Mapping[str, Map]) -> Desired:
     return Desired(
         endpoints=_endpoints(maps["endpoints"]),
         ipcache=_ipcache(maps["ipcache"]),
+        nodes=_nodes(maps["nodes"]),
         tables=_tables(maps["policy"]),
         services=(services := _services(maps["services"])),
         backends=(backends := _backends(maps["backends"], {entry.backends for entry in services.values()})),
@@ -93,6 +108,15 @@ def _ipcache(source: Map) -> dict[Prefix, IpcacheEntry]:
         key, e = layouts.IpcacheKey.unpack(raw), layouts.IpcacheEntry.unpack(value)
         prefix = Prefix(key.address, key.prefixlen - layouts.IPCACHE_PAD_BITS)
         found[prefix] = IpcacheEntry(IdentityId(e.identity), ClassId(e.class_), e.flags)
+    return found
+
+
+def _nodes(source: Map) -> dict[bytes, NodeEntry]:
+    found = {}
+    for key, value in source.items():
+        e = layouts.Node.unpack(value)
+        pairs = ((e.range_0, e.mask_0), (e.range_1, e.mask_1))
+        found[key] = NodeEntry(tuple(Prefix(each, sum(map(int.bit_count, mask))) for each, mask in pairs if any(mask)))
     return found
 
 

@@ -26,7 +26,7 @@ from weft.datapath.errors import DatapathError
 from weft.datapath.libbpf import Object
 from weft.datapath.maps import Map
 from weft.datapath.netlink import Netlink
-from weft.datapath.node import HOST_DEVICE, NodePaths, is_pod_device, remove_pins
+from weft.datapath.node import HOST_DEVICE, TUNNEL_DEVICE, NodePaths, is_pod_device, remove_pins
 from weft.model.desired import BumpRevision, Desired, Step, Write
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 _ENCODED_AT_ONCE = 2048
 """Entries of a Write that are in the kernel's form at one time: what a big one allocates is not given back."""
-FROM_POD, TO_POD, QUERY, START_EXPIRY = "from_pod", "to_pod", "query", "start_expiry"
+FROM_POD, TO_POD, FROM_TUNNEL = "from_pod", "to_pod", "from_tunnel"
+QUERY, START_EXPIRY = "query", "start_expiry"
 PROXY_LISTEN, PROXY_OPENED, PROXY_FIND = "proxy_listen", "proxy_opened", "proxy_find"
 _FIND_AT_ONCE = 64
 
@@ -162,6 +163,9 @@ class Datapath:
             _put_in_force(hook, self.programs[PROXY_LISTEN])
         with Netlink() as netlink:
             devices = rtnetlink.links(netlink)
+        self._set(tunnel=devices[TUNNEL_DEVICE].ifindex if TUNNEL_DEVICE in devices else 0)
+        if TUNNEL_DEVICE in devices:
+            self._attach(TUNNEL_DEVICE, devices[TUNNEL_DEVICE].ifindex, FROM_TUNNEL)
         if HOST_DEVICE in devices:
             self._attach(HOST_DEVICE, devices[HOST_DEVICE].ifindex, TO_POD)
         for name, device in devices.items():
@@ -248,7 +252,7 @@ class Datapath:
             os.close(link)
 
     def _attach(self, device: str, ifindex: int, program: str) -> None:
-        ingress, fd = program == FROM_POD, self.programs[program]
+        ingress, fd = program != TO_POD, self.programs[program]
         if self.tcx:
             attach_type = bpf.TCX_INGRESS if ingress else bpf.TCX_EGRESS
             _put_in_force(_Hook(self._links / device, attach_type, ifindex, ifindex), fd)

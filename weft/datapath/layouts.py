@@ -12,6 +12,8 @@ IPCACHE_HOST = 1
 IPCACHE_SERVICE = 2
 IPCACHE_UNASSIGNED = 4
 IPCACHE_REMOTE = 8
+TUNNEL_ID = 7824742
+TUNNEL_PORT = 8472
 POLICY_F_OTHER = 1
 CLASS_OTHER = 0
 PROXY_V4 = 2138531174
@@ -122,6 +124,26 @@ class IpcacheEntry(NamedTuple):
         return cls(*_IPCACHE_ENTRY_0.unpack_from(data, offset))
 
 
+_NODE_0 = struct.Struct("<16s16s16s16s")
+NODE_SIZE = 64
+
+
+class Node(NamedTuple):
+    """struct node"""
+
+    range_0: bytes
+    range_1: bytes
+    mask_0: bytes
+    mask_1: bytes
+
+    def pack(self) -> bytes:
+        return _NODE_0.pack(self.range_0, self.range_1, self.mask_0, self.mask_1)
+
+    @classmethod
+    def unpack(cls, data: bytes, offset: int = 0) -> Node:
+        return cls(*_NODE_0.unpack_from(data, offset))
+
+
 _POLICY_KEY_0 = struct.Struct("<I")
 _POLICY_KEY_1 = struct.Struct(">IIBH1x")
 POLICY_KEY_SIZE = 16
@@ -185,7 +207,7 @@ class FlowKey(NamedTuple):
         return cls(*_FLOW_KEY_0.unpack_from(data, offset))
 
 
-_FLOW_0 = struct.Struct("<QIIIIIIII6s6sBBBBHBBBB2x")
+_FLOW_0 = struct.Struct("<QIIIIIIII6s6sBBBBHBBBBB1x")
 FLOW_SIZE = 64
 
 
@@ -212,9 +234,10 @@ class Flow(NamedTuple):
     phase: int
     next: int
     cut_why: int
+    tunnel: int
 
     def pack(self) -> bytes:
-        return _FLOW_0.pack(self.last_seen_ns, self.revision, self.ifindex_0, self.ifindex_1, self.identity_0, self.identity_1, self.rule_0, self.rule_1, self.owner, self.mac_0, self.mac_1, self.initiator, self.state, self.closing, self.cut_by, self.l7, self.proxy, self.phase, self.next, self.cut_why)
+        return _FLOW_0.pack(self.last_seen_ns, self.revision, self.ifindex_0, self.ifindex_1, self.identity_0, self.identity_1, self.rule_0, self.rule_1, self.owner, self.mac_0, self.mac_1, self.initiator, self.state, self.closing, self.cut_by, self.l7, self.proxy, self.phase, self.next, self.cut_why, self.tunnel)
 
     @classmethod
     def unpack(cls, data: bytes, offset: int = 0) -> Flow:
@@ -472,7 +495,7 @@ class FlowEvent(NamedTuple):
         return cls(*_FLOW_EVENT_0.unpack_from(data, offset), *_FLOW_EVENT_1.unpack_from(data, offset + 40), *_FLOW_EVENT_2.unpack_from(data, offset + 48), *_FLOW_EVENT_3.unpack_from(data, offset + 84), *_FLOW_EVENT_4.unpack_from(data, offset + 86))
 
 
-_CONFIG_0 = struct.Struct("<I4xQQ")
+_CONFIG_0 = struct.Struct("<IIQQ")
 CONFIG_SIZE = 24
 
 
@@ -480,11 +503,12 @@ class Config(NamedTuple):
     """struct config"""
 
     revision: int
+    tunnel: int
     now_ns: int
     node_netns: int
 
     def pack(self) -> bytes:
-        return _CONFIG_0.pack(self.revision, self.now_ns, self.node_netns)
+        return _CONFIG_0.pack(self.revision, self.tunnel, self.now_ns, self.node_netns)
 
     @classmethod
     def unpack(cls, data: bytes, offset: int = 0) -> Config:

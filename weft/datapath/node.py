@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
 from weft.datapath import netns, rtnetlink, sysctl, ways
 from weft.datapath.errors import DatapathError, FeatureError
+from weft.datapath.layouts import TUNNEL_PORT
 from weft.datapath.netlink import Netlink
 from weft.datapath.rtnetlink import Route
 from weft.datapath.ways import HOST_DEVICE, close_proxy_ways, open_proxy_ways
@@ -23,6 +25,9 @@ from weft.model.objects import NodeConfig
 
 __all__ = ["HOST_DEVICE", "close_proxy_ways", "open_proxy_ways"]
 HOST_PEER = "weft_net"
+TUNNEL_DEVICE = "weft_vxlan"
+TUNNEL_OVERHEAD = {4: 50, 6: 70}
+"""Bytes that VXLAN adds to a packet, by the address family of what carries it."""
 HOST_MAC, _PEER_MAC = bytes.fromhex("027765667402"), bytes.fromhex("027765667403")
 GATEWAY_V4 = IPv4Address("169.254.1.1")
 """The pods' IPv4 gateway: an address of each host side of a pod's veth."""
@@ -72,10 +77,19 @@ def bpffs() -> Path:
 
 
 def uplink_mtu() -> int:
-    """MTU of the device of the default route: what pods get. 1500 without one."""
+    """MTU of the device of the default route. 1500 without one."""
     with Netlink() as netlink:
         device = rtnetlink.uplink(netlink)
     return device.mtu if device else DEFAULT_MTU
+
+
+def pod_mtu(tunnel: str, addresses: Sequence[IPAddress]) -> int:
+    """What pods get: packets of this size reach every pod of the cluster in one piece.
+
+    ``tunnel``: as NodeConfig has it; ``addresses``: of this node, as Node has them.
+    """
+    version = addresses[0].version if addresses else 4
+    return uplink_mtu() - (TUNNEL_OVERHEAD[version] if tunnel else 0)
 
 
 def host_addresses() -> tuple[IPAddress, ...]:
@@ -98,16 +112,33 @@ def set_up(paths: NodePaths, node: NodeConfig, mtu: int) -> int:
             netlink.request(rtnetlink.add_veth(HOST_DEVICE, HOST_MAC, HOST_PEER, _PEER_MAC, mtu))
         ifindex = rtnetlink.index_of(HOST_DEVICE)
         netlink.request(rtnetlink.set_link(HOST_DEVICE, mtu=mtu), rtnetlink.set_link(HOST_PEER, mtu=mtu))
+        _make_tunnel(netlink, node.tunnel, mtu)
     _settings(paths)
     _masquerade(node)
     return ifindex
 
 
+def _make_tunnel(netlink: Netlink, tunnel: str, mtu: int) -> None:
+    """The device of the tunnel, down if it is new; none with direct routing."""
+    if not tunnel:
+        netlink.request(rtnetlink.delete_link(TUNNEL_DEVICE), ignore=(errno.ENODEV,))
+        return
+    if TUNNEL_DEVICE not in rtnetlink.links(netlink):
+        netlink.request(rtnetlink.add_vxlan(TUNNEL_DEVICE, TUNNEL_PORT, mtu))
+    netlink.request(rtnetlink.set_link(TUNNEL_DEVICE, mtu=mtu))
+    sysctl.write(f"ipv6/conf/{TUNNEL_DEVICE}/addr_gen_mode", 1)
+    sysctl.write(f"ipv6/conf/{TUNNEL_DEVICE}/accept_ra", 0)
+    sysctl.write(f"ipv4/conf/{TUNNEL_DEVICE}/rp_filter", 2)
+
+
 def bring_up(node: NodeConfig) -> None:
-    """Open the door to the pods, after its program is attached: weft_host up, its addresses, the routes to pods, and
-    no route to services (only socket hooks know them). What an earlier configuration left is taken away."""
+    """Open the doors to the pods, after their programs are attached: weft_host (and the tunnel) up, its addresses, the
+    routes to pods, and no route to services (only socket hooks know them). What an earlier configuration left is taken
+    away."""
     with Netlink() as netlink:
         netlink.request(rtnetlink.set_link(HOST_PEER, up=True), rtnetlink.set_link(HOST_DEVICE, up=True))
+        if node.tunnel:
+            netlink.request(rtnetlink.set_link(TUNNEL_DEVICE, up=True))
         ifindex = rtnetlink.index_of(HOST_DEVICE)
         router = {address.version: address for address in node.router_addresses}
         stale = [a for a in rtnetlink.addresses(netlink) if a[0] == ifindex and a[1] not in router.values()]
@@ -206,7 +237,11 @@ def _remove_ways(_: NodePaths) -> None:
 def _remove_devices(_: NodePaths) -> None:
     with Netlink() as netlink:
         names = rtnetlink.links(netlink)
-        ours = [name for name in names if is_pod_device(name) or is_spare_device(name) or name == HOST_DEVICE]
+        ours = [
+            name
+            for name in names
+            if is_pod_device(name) or is_spare_device(name) or name in (HOST_DEVICE, TUNNEL_DEVICE)
+        ]
         netlink.request(*map(rtnetlink.delete_link, ours), ignore=(errno.ENODEV,))
         for version in (4, 6):
             routes = [route for route in rtnetlink.routes(netlink, version) if route.ours]

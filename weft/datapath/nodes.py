@@ -2,6 +2,9 @@
 
 Direct routing: ``<podCIDR> via <node's address>``, over a link that both nodes are on. Routes that are not weft's
 (``rtnetlink.Route.ours``) are never touched: where one leads to a pod CIDR already, the network does it.
+
+VXLAN: ``<podCIDR> via <its first address> dev weft_vxlan encap ip dst <node's address>``. The device has no ARP, so the
+gateway is never asked for; thanks to it the kernel has a neighbour entry for each node instead of one for each pod.
 """
 
 from __future__ import annotations
@@ -11,8 +14,10 @@ from collections.abc import Iterable
 
 from weft.datapath import rtnetlink, ways
 from weft.datapath.errors import DatapathError
+from weft.datapath.layouts import TUNNEL_ID
 from weft.datapath.netlink import Netlink
-from weft.datapath.rtnetlink import UNICAST, Route
+from weft.datapath.node import TUNNEL_DEVICE
+from weft.datapath.rtnetlink import UNICAST, Route, Tunnel
 from weft.model.net import IPAddress, IPNetwork
 from weft.model.nodes import NodeRoute, NodeRoutes
 
@@ -33,7 +38,7 @@ class Nodes:
         with Netlink() as netlink:
             for version in (4, 6):
                 ours = [route for route in wanted.routes if route.destination.version == version]
-                problems += _keep_routes(netlink, version, ours)
+                problems += _keep_routes(netlink, wanted, ours, version)
         return tuple(problems)
 
     def _keep_unmasqueraded(self, wanted: NodeRoutes) -> None:
@@ -64,17 +69,18 @@ def leads_to_node(route: Route) -> bool:
     return route.ours and route.gateway is not None
 
 
-def _keep_routes(netlink: Netlink, version: int, wanted: list[NodeRoute]) -> list[str]:
+def _keep_routes(netlink: Netlink, whole: NodeRoutes, wanted: list[NodeRoute], version: int) -> list[str]:
     present = rtnetlink.routes(netlink, version)
     ours = {route.destination: route for route in present if leads_to_node(route)}
     others = {route.destination for route in present if not route.ours}
     problems: list[str] = []
     routes: dict[IPNetwork, Route] = {}
     for each in wanted:
-        if each.destination in others:
-            continue
         try:
-            routes[each.destination] = _direct(netlink, each)
+            if each.destination not in others:
+                routes[each.destination] = _through_tunnel(whole, each) if whole.tunnel else _direct(netlink, each)
+            elif whole.tunnel:
+                raise _Unreachable(_taken(each))
         except _Unreachable as error:
             problems.append(str(error))
     stale = [route for destination, route in ours.items() if destination not in routes]
@@ -104,5 +110,27 @@ def _direct(netlink: Netlink, wanted: NodeRoute) -> Route:
     return Route(wanted.destination, way.ifindex, wanted.address)
 
 
+def _taken(wanted: NodeRoute) -> str:
+    return (
+        f"node {wanted.node}: a route to its pods {wanted.destination} is there that is not weft's, and keeps packets "
+        "out of the tunnel; remove it"
+    )
+
+
+def _through_tunnel(whole: NodeRoutes, wanted: NodeRoute) -> Route:
+    if whole.sender is None:
+        raise _Unreachable(
+            f"node {wanted.node}: this node's own address for the tunnel is not known yet, so nothing leads to its "
+            f"pods {wanted.destination}"
+        )
+    return Route(
+        wanted.destination,
+        rtnetlink.index_of(TUNNEL_DEVICE),
+        wanted.router,
+        source=wanted.source,
+        tunnel=Tunnel(wanted.address, whole.sender, TUNNEL_ID),
+    )
+
+
 def _same(present: Route | None, wanted: Route) -> bool:
-    return present is not None and (present.ifindex, present.gateway) == (wanted.ifindex, wanted.gateway)
+    return present is not None and present._replace(metric=wanted.metric) == wanted

@@ -71,6 +71,16 @@ def add_veth(name: str, mac: bytes, peer: str, peer_mac: bytes, mtu: int, *, pee
     )
 
 
+def add_vxlan(name: str, port: int, mtu: int) -> Message:
+    """A VXLAN device, down, that sends where the route of each packet says (collect metadata), learns nothing and asks
+    for no neighbour."""
+    header = struct.pack("=BxHiII", 0, 0, 0, NOARP, NOARP | _MULTICAST)
+    data = attr(25, b"\1") + attr(7, b"\0") + attr(15, struct.pack(">H", port))
+    info = attr(1, "vxlan") + attr(2, data)
+    body = header + attr(3, name) + attr(4, mtu) + attr(18, info)
+    return Message(NEWLINK, CREATE | EXCL, body, f"create device {name} (UDP port {port})")
+
+
 def set_link(name: str, *, up: bool = False, mtu: int = 0, mac: bytes = b"") -> Message:
     """Set a device up, or change its MTU or its address, or all of it (the address first)."""
     flags = UP if up else 0
@@ -132,6 +142,15 @@ def answered(netlink: Netlink) -> set[IPAddress]:
     return found
 
 
+class Tunnel(NamedTuple):
+    """What a route says of the packets that carry those that it routes."""
+
+    far: IPAddress
+    near: IPAddress
+    """Their source: an address of this node."""
+    id: int
+
+
 class Route(NamedTuple):
     """A route of the main table. ``ifindex`` 0 for an unreachable one."""
 
@@ -144,6 +163,7 @@ class Route(NamedTuple):
     ours: bool = True
     table: int = _MAIN
     """Tables other than the main one: up to 255."""
+    tunnel: Tunnel | None = None
 
 
 def _route(command: int, flags: int, route: Route) -> Message:
@@ -161,7 +181,31 @@ def _route(command: int, flags: int, route: Route) -> Message:
     body += attr(5, route.gateway.packed) if route.gateway else b""
     body += attr(7, route.source.packed) if route.source else b""
     body += attr(6, route.metric) if route.metric else b""
+    body += _encapsulation(route.tunnel) if route.tunnel else b""
     return Message(command, flags, body, f"{'delete' if command == DELROUTE else 'add'} route {where}")
+
+
+_LWTUNNEL = {4: 2, 6: 4}
+"""LWTUNNEL_ENCAP_IP and _IP6 of linux/lwtunnel.h, by the family of the carrying packets."""
+_TUNNEL_CSUM = 1
+
+
+def _encapsulation(tunnel: Tunnel) -> bytes:
+    """With UDP checksums over IPv6, where a receiver drops packets without."""
+    kind = _LWTUNNEL[tunnel.far.version]
+    inner = attr(1, struct.pack(">Q", tunnel.id)) + attr(2, tunnel.far.packed) + attr(3, tunnel.near.packed)
+    if tunnel.far.version == 6:
+        inner += attr(6, struct.pack(">H", _TUNNEL_CSUM))
+    return attr(22, inner) + attr(21, struct.pack("=H", kind))
+
+
+def _tunnel(values: dict[int, bytes]) -> Tunnel | None:
+    """Of a route that was read."""
+    if 22 not in values or int.from_bytes(values.get(21, b""), "little") not in _LWTUNNEL.values():
+        return None
+    inner = attrs(values[22], 0)
+    far, near = (ip_network(inner[number]).network_address for number in (2, 3))
+    return Tunnel(far, near, int.from_bytes(inner[1], "big"))
 
 
 def add_route(route: Route) -> Message:
@@ -184,7 +228,10 @@ def routes(netlink: Netlink, version: int) -> list[Route]:
         raw = values.get(1, bytes(4 if version == 4 else 16))
         gateway, source = (ip_network(values[n]).network_address if n in values else None for n in (5, 7))
         ifindex, metric = (int.from_bytes(values.get(number, b""), "little") for number in (4, 6))
-        found.append(Route(ip_network((raw, bits)), ifindex, gateway, type_, source, metric, protocol == PROTOCOL))
+        ours, tunnel = protocol == PROTOCOL, _tunnel(values)
+        found.append(
+            Route(ip_network((raw, bits)), ifindex, gateway, type_, source, metric, ours, table, tunnel),
+        )
     return found
 
 

@@ -72,6 +72,13 @@ class EndpointEntry(NamedTuple):
         return 0
 
 
+class NodeEntry(NamedTuple):
+    """Value of map ``nodes``; its key is a 16-byte address of another node. There with a tunnel only."""
+
+    ranges: tuple[Prefix, ...]
+    """Its pod CIDRs, at most one of each family, IPv4 first: what it may send for through the tunnel."""
+
+
 class ServiceKey(NamedTuple):
     address: bytes
     port: int
@@ -120,6 +127,8 @@ class Desired:
     """Envoy's, by number: what ``PolicyEntry.l7`` and ``routes`` name. Also the listener's port on its address."""
     clusters: Mapping[ClusterRef, tuple[ClusterEndpoint, ...]] = field(default_factory=dict)
     """Backends of routes. Envoy's, not the kernel's."""
+    nodes: Mapping[bytes, NodeEntry] = field(default_factory=dict)
+    """Who may send through the tunnel."""
 
 
 class BackendKey(NamedTuple):
@@ -137,7 +146,7 @@ class MemberKey(NamedTuple):
     port: int
 
 
-MapName = Literal["endpoints", "ipcache", "policy", "services", "backends", "backend_members", "routes"]
+MapName = Literal["endpoints", "ipcache", "policy", "services", "backends", "backend_members", "routes", "nodes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +155,7 @@ class Write:
 
     ``endpoints`` bytes → EndpointEntry, ``ipcache`` Prefix → IpcacheEntry, ``policy`` PolicyKey → PolicyEntry,
     ``services`` ServiceKey → ServiceEntry, ``backends`` BackendKey → Backend, ``backend_members`` MemberKey → True,
-    ``routes`` RouteKey → int.
+    ``routes`` RouteKey → int, ``nodes`` bytes → NodeEntry.
     A key is never in both.
     """
 

@@ -16,6 +16,10 @@ class NodeRoute(NamedTuple):
     address: IPAddress
     """The node's own: of the same family with direct routing, of the underlay's through a tunnel."""
     node: str
+    router: IPAddress
+    """The node's own address in that CIDR."""
+    source: IPAddress | None = None
+    """What this node's own packets to those pods have as their source; None: whatever the kernel takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,8 @@ class NodeRoutes:
 
     tunnel: str = ""
     """As ``NodeConfig.tunnel``."""
+    sender: IPAddress | None = None
+    """Source of the packets that carry others: the address by which other nodes know this one."""
     routes: tuple[NodeRoute, ...] = ()
     addresses: tuple[IPAddress, ...] = ()
     """Of all other nodes, in order."""

@@ -128,6 +128,7 @@ class Compiler:
                 self._routes.routes,
                 self._listeners.listeners,
                 self._routes.clusters,
+                self._nodes.now.senders,
             ),
             self._policies.rules,
             self._identities.identities,

@@ -6,8 +6,9 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from weft.model.desired import NodeEntry
 from weft.model.identity import Reserved
-from weft.model.net import IPAddress, IPNetwork, Prefix
+from weft.model.net import IPAddress, IPNetwork, Prefix, to_wide
 from weft.model.nodes import NodeRoute, NodeRoutes
 from weft.model.objects import EndpointSlice, NamespacedName, Node, NodeConfig
 from weft.model.world import World
@@ -27,6 +28,8 @@ class Surroundings(NamedTuple):
     ranges: frozenset[Prefix]
     """Other nodes' pod CIDRs."""
     routes: NodeRoutes
+    senders: Mapping[bytes, NodeEntry]
+    """With a tunnel: ``Desired.nodes``."""
 
 
 class Nodes:
@@ -36,7 +39,7 @@ class Nodes:
         self._config: NodeConfig | None = None
         self._nodes: Mapping[str, Node] = {}
         self._slices: Mapping[NamespacedName, EndpointSlice] = {}
-        self.now = Surroundings({}, frozenset(), NodeRoutes())
+        self.now = Surroundings({}, frozenset(), NodeRoutes(), {})
 
     def update(self, world: World) -> bool:
         """Whether ``now`` is another one."""
@@ -56,13 +59,15 @@ def surroundings(world: World) -> Surroundings:
     held = [(node, cidr) for node, cidr, rival in claims if not rival]
     problems = [_quarrel(*claim) for claim in claims if claim.rival]
     ranges = frozenset(Prefix.of(cidr) for _, cidr in held)
-    return Surroundings(_kinds(world, held), ranges, _routes(world, held, problems))
+    senders = _senders(held) if world.node.tunnel else {}
+    return Surroundings(_kinds(world, held), ranges, _routes(world, held, problems), senders)
 
 
 def _routes(world: World, held: Iterable[tuple[Node, IPNetwork]], problems: list[str]) -> NodeRoutes:
     """With direct routing a pod CIDR is behind the node's first address of its own family. Through a tunnel both are
     behind one address, of the family in which this node is reached first itself."""
     tunnel, underlay = world.node.tunnel, underlay_version(world)
+    router = {address.version: address for address in world.node.router_addresses}
     routes = []
     for node, cidr in held:
         version = underlay if tunnel else cidr.version
@@ -71,18 +76,34 @@ def _routes(world: World, held: Iterable[tuple[Node, IPNetwork]], problems: list
             remedy = "give it one" if tunnel else "give it one, or use the tunnel vxlan"
             problems.append(f"node {node.name}: no IPv{version} address, so nothing leads to its pods {cidr}; {remedy}")
         else:
-            routes.append(NodeRoute(cidr, address, node.name))
+            own = router.get(cidr.version) if tunnel else None
+            routes.append(NodeRoute(cidr, address, node.name, router_address(cidr), own))
     homeless = [node.name for node in _others(world) if not node.pod_cidrs]
     problems += [f"node {name}: no podCIDR yet, so no pod there can be reached" for name in homeless]
     addresses = {each: None for node in _others(world) for each in node.addresses}
-    return NodeRoutes(tunnel, tuple(routes), tuple(addresses), tuple(problems))
+    sender = next((each for each in own_addresses(world) if each.version == underlay), None)
+    return NodeRoutes(tunnel, sender if tunnel else None, tuple(routes), tuple(addresses), tuple(problems))
+
+
+def _senders(held: Iterable[tuple[Node, IPNetwork]]) -> dict[bytes, NodeEntry]:
+    found: dict[bytes, NodeEntry] = {}
+    for node, cidr in sorted(held, key=lambda each: each[1].version):
+        for address in map(to_wide, node.addresses):
+            before = found.get(address, NodeEntry(()))
+            found[address] = NodeEntry((*before.ranges, Prefix.of(cidr)))
+    return found
 
 
 def underlay_version(world: World) -> int:
     """Address family of the packets between nodes: that of the address under which this node is known first."""
-    own = world.nodes.get(world.node.name)
-    addresses = own.addresses if own else world.node.host_addresses
+    addresses = own_addresses(world)
     return addresses[0].version if addresses else 4
+
+
+def own_addresses(world: World) -> tuple[IPAddress, ...]:
+    """By which others know this node, the preferred one first; empty until the cluster says so."""
+    own = world.nodes.get(world.node.name)
+    return own.addresses if own else ()
 
 
 def router_address(cidr: IPNetwork) -> IPAddress:

@@ -65,6 +65,7 @@ class _Transition:
         self.ipcache: dict[Prefix, IpcacheEntry] = {}
 
     def steps(self) -> Iterator[Step | None]:
+        yield self._nodes()
         yield from self.services.prepare()
         if self.moves or self.kernel.tables is not self.desired.tables:
             yield from self._policy_steps()
@@ -72,6 +73,11 @@ class _Transition:
             yield from self.services.switch()
             yield self.services.bump()
         yield from self.services.forget()
+
+    def _nodes(self) -> Write | None:
+        """Who may speak through the tunnel: what they say is judged by everything else."""
+        wanted = self.desired.nodes
+        return _write("nodes", dict(self.kernel.nodes), wanted, self.kernel.nodes.keys() - wanted.keys())
 
     def _policy_steps(self) -> Iterator[Step | None]:
         before, after = grouped(self.kernel.tables), grouped(self.desired.tables)
