@@ -41,6 +41,9 @@ struct request {
  * no agent, or it went away before it had answered. */
 bool agent_ask(const struct request *request, char *answer, size_t size);
 
+/* Brings lo up in the namespace behind the descriptor, for good: the process stays in it. False: errno says why. */
+bool loopback_up(int netns);
+
 /* Leaves word that a DEL came while there was no agent: it is finished by the next one. False: errno says why. */
 bool agent_leave_note(const char *socket, const char *container, const char *interface);
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -9,6 +10,8 @@ from pathlib import Path
 
 CONFLIST = "05-weft.conflist"
 PROGRAM = "weft-cni"
+LOOPBACK = "loopback"
+"""The plugin that runtimes call for a pod's lo; weft-cni does its work too, where nobody has installed another."""
 
 
 def conflist(socket: Path) -> str:
@@ -33,6 +36,8 @@ def install(program: Path, bin_dir: Path, conf_dir: Path, socket: Path) -> None:
     shutil.copyfile(program, fresh)
     fresh.chmod(0o755)
     fresh.rename(bin_dir / PROGRAM)
+    with contextlib.suppress(FileExistsError):
+        (bin_dir / LOOPBACK).symlink_to(PROGRAM)
     fresh = conf_dir / f".{CONFLIST}.new"  # no ending that a runtime would read
     fresh.touch(mode=0o600)
     fresh.write_text(conflist(socket) + "\n")
@@ -42,6 +47,9 @@ def install(program: Path, bin_dir: Path, conf_dir: Path, socket: Path) -> None:
 
 def uninstall(bin_dir: Path, conf_dir: Path) -> None:
     """The node's runtime knows nothing of weft any more. Nothing there is not an error."""
+    loopback = bin_dir / LOOPBACK
+    if loopback.is_symlink() and loopback.readlink() == Path(PROGRAM):
+        loopback.unlink()
     for path in (conf_dir / CONFLIST, bin_dir / PROGRAM, conf_dir / f".{CONFLIST}.new", bin_dir / f".{PROGRAM}.new"):
         path.unlink(missing_ok=True)
 
