@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.bpf.machine import HOST, SERVICE, UNASSIGNED, Machine, machine
+from tests.bpf.machine import HOST, REMOTE, SERVICE, UNASSIGNED, Machine, machine
 from tests.bpf.packets import ICMP, ICMPV6, TCP, UDP
 from weft.datapath.layouts import POLICY_ALLOW, POLICY_DENY, POLICY_F_OTHER, POLICY_NONE
 
@@ -22,6 +22,10 @@ def set_scene(made: Machine) -> None:
     made.prefix("::/0", 10, WORLD_CLASS)
     made.prefix("10.0.0.0/24", 0, 0, UNASSIGNED)
     made.prefix("fd00::/64", 0, 0, UNASSIGNED)
+    made.prefix("10.0.1.0/24", 0, 0, UNASSIGNED | REMOTE)
+    made.prefix("fd00:0:0:1::/64", 0, 0, UNASSIGNED | REMOTE)
+    made.prefix("10.0.1.9/32", 65599, CLIENT, REMOTE)
+    made.prefix("fd00:0:0:1::9/128", 65599, CLIENT, REMOTE)
     made.prefix("10.96.0.0/16", 0, 0, SERVICE)
     made.prefix("fd00:96::/108", 0, 0, SERVICE)
     for address in ("10.0.0.254/32", "192.0.2.1/32", "fd00::fe/128"):
@@ -58,5 +62,6 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 def scenery(scene: Machine) -> Machine:
     """The scene without memory: no flows, revision 1."""
     scene.revision(1)
+    scene.tunnel(0)
     scene.forget()
     return scene

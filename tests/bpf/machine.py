@@ -26,6 +26,7 @@ SIZES |= {"services": 64, "backends": 64, "backend_members": 64, "affinity": 64,
 GOES = {0: "stack", 2: "nowhere", 7: "pod"}
 """Return codes TC_ACT_OK, TC_ACT_SHOT, TC_ACT_REDIRECT."""
 HOST, SERVICE, UNASSIGNED = layouts.IPCACHE_HOST, layouts.IPCACHE_SERVICE, layouts.IPCACHE_UNASSIGNED
+REMOTE = layouts.IPCACHE_REMOTE
 
 
 class Outcome(NamedTuple):
@@ -106,7 +107,15 @@ class Machine:
         self.maps["policy"].update(key.pack(), layouts.PolicyEntry(rule, action, flags, l7).pack())
 
     def revision(self, number: int) -> None:
-        self.maps["config"].update(bytes(4), layouts.Config(number, 0).pack())
+        self._set(revision=number)
+
+    def tunnel(self, ifindex: int) -> None:
+        """Other nodes' pods send through this device; 0: by direct routing."""
+        self._set(tunnel=ifindex)
+
+    def _set(self, **fields: int) -> None:
+        config = layouts.Config.unpack(self.maps["config"].lookup(bytes(4)) or b"")
+        self.maps["config"].update(bytes(4), config._replace(**fields).pack())
 
     def forget(self) -> None:
         """No flows, no pieces, no old records; every quota unused."""
@@ -131,6 +140,11 @@ class Machine:
         """``received``: forwarded from outside, rather than made by the node itself."""
         device = self.pods[min(self.pods)].ifindex if received else 0
         return self._run("to_pod", packet, self.host_device, device, mark)
+
+    def from_tunnel(self, packet: bytes) -> Outcome:
+        """Without a word about what carried it."""
+        device = self.pods[min(self.pods)].ifindex
+        return self._run("from_tunnel", packet, device, device)
 
     def flood(self, pod: Pod, packets: Iterable[bytes]) -> None:
         """Many packets from a pod, without a look at what becomes of each."""

@@ -42,6 +42,8 @@ from weft.model.verdicts import Verdict
 V = Verdict
 A4, B4, C4, D4, E4 = (f"10.0.0.{n}" for n in (OPEN, SERVER, CLIENT, UNREADY, POOR))
 A6, B6, C6, D6, E6 = (f"fd00::{n}" for n in (OPEN, SERVER, CLIENT, UNREADY, POOR))
+FAR4, FAR6 = "10.0.1.9", "fd00:0:0:1::9"
+"""A pod of another node; to policy it is like CLIENT."""
 OUT4, OUT6, HOST4, HOST6 = "198.51.100.7", "2001:db8::7", "10.0.0.254", "fd00::fe"
 MA, MB, MC = (mac_of(address) for address in (A4, B4, C4))
 
@@ -247,6 +249,11 @@ TO_POD = [
     (True, Case("the world to an open pod", received(OUT4, A4, 9), V.FORWARDED, "pod")),
     (True, Case("the world without a rule", received(OUT4, B4, 80), V.POLICY_DENIED)),
     (True, Case("the world by a rule for all others", received(OUT6, B6, 443), V.FORWARDED, "pod")),
+    (True, Case("another node's pod by its identity", received(FAR4, B4, 80), V.FORWARDED, "pod")),
+    (True, Case("another node's pod by its identity, IPv6", received(FAR6, B6, 80), V.FORWARDED, "pod")),
+    (True, Case("another node's pod without a rule", received(FAR4, B4, 81), V.POLICY_DENIED)),
+    (True, Case("another node's pod that nobody knows", received("10.0.1.77", A4, 80), V.UNKNOWN_SENDER)),
+    (True, Case("another node's pod that nobody knows, IPv6", received("fd00:0:0:1::4d", A6, 80), V.UNKNOWN_SENDER)),
     (True, Case("nobody has the address", received(OUT4, "10.0.0.77"), V.UNKNOWN_TARGET)),
     (False, Case("an option", eth(ip4(HOST4, B4, TCP, tcp(1, 80, SYN), ihl=6), bytes(6)), V.IP_OPTIONS)),
     (False, Case("neighbour solicitation", eth(ip6(HOST6, B6, ICMPV6, icmp(135)), bytes(6)), V.FORBIDDEN_ICMPV6)),
@@ -260,6 +267,23 @@ def test_to_pod(scenery: Machine, from_outside: bool, case: Case) -> None:
     assert (outcome.verdict, outcome.goes) == (case.verdict, case.goes)
     if case.goes == "pod":
         assert outcome.packet[6:12] == GATEWAY and outcome.packet[12:] == case.packet[12:]
+
+
+@pytest.mark.parametrize("source", [FAR4, FAR6])
+def test_with_a_tunnel_another_nodes_pod_sends_through_it_only(scenery: Machine, source: str) -> None:
+    packet = received(source, A4 if source == FAR4 else A6, 80)
+    device = scenery.pods[OPEN].ifindex
+    scenery.tunnel(device + 1)
+    assert scenery.to_pod(packet, received=True).verdict is V.FORGED_HOST_SOURCE
+    assert scenery.to_pod(packet).verdict is V.FORGED_HOST_SOURCE, "nor does the node itself"
+    scenery.tunnel(device)
+    assert scenery.to_pod(packet, received=True).verdict is V.FORWARDED
+    scenery.tunnel(device + 1)
+    assert scenery.to_pod(packet, received=True).verdict is V.FORGED_HOST_SOURCE, "nor as part of a flow"
+
+
+def test_what_does_not_come_out_of_a_tunnel_is_refused_there(scenery: Machine) -> None:
+    assert scenery.from_tunnel(received(FAR4, A4, 80)).verdict is V.FORGED_HOST_SOURCE
 
 
 def full(machine: Machine) -> bytes:

@@ -31,7 +31,7 @@ def test_a_prefix_covers_the_padding_in_front_of_the_address() -> None:
 
 
 def test_records_keep_their_values() -> None:
-    flow = layouts.Flow(1, 2, 3, 4, 5, 6, 7, 8, 9, b"abcdef", b"ghijkl", 1, 3, 2, 2, 10001, 2, 3, 1, 230)
+    flow = layouts.Flow(1, 2, 3, 4, 5, 6, 7, 8, 9, b"abcdef", b"ghijkl", 1, 3, 2, 2, 10001, 2, 3, 1, 230, 3)
     assert layouts.Flow.unpack(flow.pack()) == flow
     assert len(flow.pack()) == layouts.FLOW_SIZE
     query = layouts.PolicyQuery(bytes(16), bytes(15) + b"\1", 8080, 6, 133, 2, 1, 2, 3, 4, 5, 6, 7)
