@@ -77,6 +77,8 @@ class Agent(ABC):
         self.paths, self.config, self._settings = paths, config, settings
         self._stack = AsyncExitStack()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._addresses: tuple[IPAddress, ...] = ()
+        """By which other nodes know this one, the preferred one first; empty where there are none."""
         self.problems: dict[str, str] = {}
         """What is wrong now, by what it concerns; shown by status."""
         self.ended: list[str] = []
@@ -121,7 +123,7 @@ class Agent(ABC):
     async def _start(self) -> None:
         """The order matters: nothing is attached before the plan that it enforces is in the maps."""
         await self._begin()
-        self.mtu = node.uplink_mtu()
+        self.mtu = node.pod_mtu(self.config.tunnel, self._addresses)
         self.datapath = self._stack.enter_context(
             Datapath.open(self.paths, DatapathOptions(sizes=self._settings.map_sizes))
         )

@@ -54,6 +54,7 @@ class KubernetesAgent(Agent):
             router_addresses=tuple(network[1] for network in this.pod_cidrs),
             zone=this.zone,
         )
+        self._addresses = this.addresses
         self._wanted = World(self.config)
 
     async def _learn(self) -> World:
