@@ -15,7 +15,8 @@ import pytest
 from tests.lab import Lab, traces, until
 from tests.lab.netns import inside
 from tests.lab.tools import ROOT
-from weft.agent.main import OptionError, Options
+from weft.agent.errors import OptionError
+from weft.agent.main import Options
 from weft.agent.main import _collector as read_collector
 from weft.agent.main import _node as read_options
 

@@ -8,26 +8,22 @@ import fcntl
 import gc
 import ipaddress
 import logging
-import os
 import re
 import shutil
 import signal
-import socket
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import uvicorn
-
 from weft.agent import health, logs
-from weft.agent.agent import Agent, Settings
+from weft.agent.agent import Settings
 from weft.agent.embedded import EmbeddedAgent
 from weft.agent.embeddedanswers import EmbeddedAnswers
-from weft.agent.health import Health
+from weft.agent.errors import OptionError
 from weft.agent.layer7 import Layer7
+from weft.agent.serving import serve
 from weft.api.health import PortError
-from weft.api.server import Backend, build
 from weft.datapath import cgroups, features, node, sysctl
 from weft.datapath.errors import DatapathError
 from weft.datapath.node import NodePaths
@@ -70,10 +66,6 @@ class Options:
     debug: bool = False
 
 
-class OptionError(Exception):
-    """A word of the command line that cannot be meant; names the option and what was expected."""
-
-
 def main(options: Options, cleanup: bool = False) -> int:
     """Exit code. What goes wrong is said in one line that names the object, the cause and the remedy."""
     logs.set_up(options.log_format, options.debug)
@@ -104,89 +96,20 @@ def _leave(*_: object) -> None:
 
 
 async def _run(paths: NodePaths, config: NodeConfig, settings: Settings, options: Options) -> bool:
-    """Whether nothing of the node shall stay."""
+    """Whether nothing of the node shall stay. Errors: OptionError also for what leads to no API server."""
     for_good = False
     async with health.served(options.health_port, options.metrics_port) as state:
         if options.kubernetes:
-            for_good = await _serve_kubernetes(paths, config, settings, options, state)
+            from weft.agent.incluster import Cluster, serve_kubernetes
+
+            cni = Path(options.cni_bin_dir), Path(options.cni_conf_dir)
+            cluster = Cluster(options.kubeconfig, options.daemonset, *cni)
+            for_good = await serve_kubernetes(paths, config, settings, cluster, state)
         else:
             async with EmbeddedAgent(paths, config, settings) as agent:
                 await serve(agent, EmbeddedAnswers(agent), state)
     log.info("ended; %s", "the node is cleaned up" if for_good else "pods and everything in the kernel live on")
     return for_good
-
-
-async def _serve_kubernetes(
-    paths: NodePaths, config: NodeConfig, settings: Settings, options: Options, state: Health
-) -> bool:
-    """Whether the agent's DaemonSet is being deleted. Errors: OptionError also for what leads to no API server."""
-    from weft.agent.kubernetes import CniPlaces, KubernetesAgent
-    from weft.agent.kubernetesanswers import KubernetesAnswers
-    from weft.sources.kubernetes.api import Api, ApiConfigError
-    from weft.sources.kubernetes.departure import Departure
-
-    try:
-        api = Api.from_kubeconfig(Path(options.kubeconfig)) if options.kubeconfig else Api.in_cluster()
-    except ApiConfigError as error:
-        raise OptionError(str(error)) from None
-    places = CniPlaces(Path(options.cni_bin_dir), Path(options.cni_conf_dir))
-    departure = Departure(api, options.daemonset)
-    watching = asyncio.create_task(departure.run()) if options.daemonset else None
-    try:
-        async with KubernetesAgent(paths, config, settings, api, places) as agent:
-            await serve(agent, KubernetesAnswers(agent), state)
-    finally:
-        if watching:
-            watching.cancel()
-        await api.close()
-    return departure.is_final
-
-
-async def serve(agent: Agent, answers: Backend, state: Health) -> None:
-    """Until SIGTERM or SIGINT."""
-    paths = agent.paths
-    loop = asyncio.get_running_loop()
-    done = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, done.set)
-    server = uvicorn.Server(
-        uvicorn.Config(build(answers), log_config=None, lifespan="off", access_log=False, timeout_graceful_shutdown=1)
-    )
-    with _api_socket(paths.run_dir / "agent.sock") as listener:
-        serving = asyncio.create_task(_without_signals(server).serve(sockets=[listener]))
-        state.agent = agent
-        _notify("READY=1")
-        log.info("node %s is served on %s", paths.name, paths.run_dir / "agent.sock")
-        await done.wait()
-        state.agent = None
-        _notify("STOPPING=1")
-        server.should_exit = True
-        await serving
-
-
-def _without_signals(server: uvicorn.Server) -> uvicorn.Server:
-    """The agent handles SIGTERM itself."""
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
-    return server
-
-
-@contextlib.contextmanager
-def _api_socket(path: Path) -> Iterator[socket.socket]:
-    """Only root may open it, from its first moment; there is one or the other socket at every moment."""
-    temporary = path.with_suffix(".new")
-    temporary.unlink(missing_ok=True)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        before = os.umask(0o177)
-        try:
-            listener.bind(str(temporary))
-        finally:
-            os.umask(before)
-        listener.listen(128)
-        temporary.rename(path)
-        try:
-            yield listener
-        finally:
-            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -220,13 +143,6 @@ async def _end_pods(pods: Path) -> None:
     while folders := [folder for folder in pods.glob("*") if folder.is_dir()]:
         for folder in folders:
             await cgroup.end(folder)
-
-
-def _notify(message: str) -> None:
-    """systemd's readiness protocol, sd_notify(3)."""
-    if address := os.environ.get("NOTIFY_SOCKET"):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-            channel.sendto(message.encode(), address.replace("@", "\0", 1) if address[0] == "@" else address)
 
 
 # ---- options ------------------------------------------------------------------------------------------------------

@@ -17,6 +17,9 @@ from weft.model.verdicts import VERDICTS, Verdict
 if TYPE_CHECKING:
     from weft.agent.agent import Agent
 
+PROBLEMS, PROBLEM_LENGTH = 5, 300
+"""So many of them, and so much of each, does a node tell the others."""
+
 
 def report(agent: Agent) -> dict[str, Any]:
     """The answer of ``GET /v1/status``; ``problems`` is empty when all is well."""
@@ -64,6 +67,22 @@ def report(agent: Agent) -> dict[str, Any]:
         "memory": memory.usage(),
         "maps": [{"name": name, "entries": one.entries, "max": one.max_entries} for name, one in usage.items()],
         "problems": agent.all_problems(),
+    }
+
+
+def summary(agent: Agent) -> dict[str, Any]:
+    """A few of the report's words, for `weft status --all`."""
+    full = report(agent)
+    return {
+        "version": full["node"]["version"],
+        "kernel": full["node"]["kernel"],
+        "revision": full["policy"]["revision"],
+        "policies": full["policy"]["policies"],
+        "pods": full["pods"]["total"],
+        "ready": full["pods"]["ready"],
+        "drops": sum(full["drops"].values()),
+        "memoryBytes": full["memory"]["anonymousBytes"],
+        "problems": [problem[:PROBLEM_LENGTH] for problem in full["problems"][:PROBLEMS]],
     }
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from weft.cli.arguments import Options, Parser, add_output, no_command
+from weft.cli.arguments import Options, Parser, UsageError, add_output, no_command
 from weft.cli.common import client, emit_json
 
-USAGE = "[-o json]"
+USAGE = "[--all [--kubeconfig FILE]] [-o json]"
 
 
 def _size(count: int) -> str:
@@ -55,10 +55,19 @@ def _drops(drops: dict[str, int]) -> str:
 
 def arguments(parser: Parser) -> None:
     add_output(parser)
+    parser.add_argument("--all", action="store_true", help="every node of the Kubernetes cluster")
+    parser.add_argument("--kubeconfig", default="", metavar="FILE", help="with --all: default: the pod's own account")
+    parser.add_argument("-n", "--namespace", default="", help="with --all: where weft is; default: kube-system")
 
 
 def main(options: Options) -> int:
     no_command(options)
+    if options.all:
+        from weft.cli import clusterstatus
+
+        return clusterstatus.main(options)
+    if options.kubeconfig or options.namespace:
+        raise UsageError("--kubeconfig and --namespace go with --all")
     answer = client().get("/v1/status")
     if options.output:
         emit_json(answer)
