@@ -132,6 +132,13 @@ class Agent:
     async def known(self, key: NamespacedName, uid: str) -> bool:
         return key.name not in self.unknown
 
+    def commit_all(self) -> None:
+        """The kernel's table is what this agent wants, whatever an earlier one left in it."""
+        wanted = {to_wide(address): _entry(pod) for pod in self.pods.local.values() for address in pod.addresses}
+        held = self.node.datapath.read().endpoints
+        self.node.apply(Write("endpoints", wanted, tuple(address for address in held if address not in wanted)))
+        self.in_force = dict(self.pods.local)
+
     def commit(self, key: NamespacedName) -> None:
         self.committed.append(key)
         pod = self.pods.local.get(key)
@@ -158,14 +165,14 @@ RANGES = (ip_network("10.55.0.0/24"), ip_network("fd55::/64"))
 
 
 @asynccontextmanager
-async def agent(runtime: Runtime, ranges: tuple[IPNetwork, ...] = RANGES) -> AsyncIterator[Agent]:
+async def agent(
+    runtime: Runtime, ranges: tuple[IPNetwork, ...] = RANGES, kind: type[Agent] = Agent
+) -> AsyncIterator[Agent]:
     """One agent's life on the node."""
-    made = Agent(runtime.node, ranges)
+    made = kind(runtime.node, ranges)
     try:
         await made.pods.recover()
-        for key in made.pods.local:
-            made.commit(key)
-        made.committed.clear()
+        made.commit_all()
         async with serve(made.pods, runtime.socket):
             yield made
     finally:

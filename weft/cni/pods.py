@@ -164,7 +164,6 @@ class KubeletPods:
         record = Record(
             container,
             request.ifname,
-            request.netns,
             key.namespace,
             key.name,
             uid,

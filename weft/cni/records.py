@@ -19,7 +19,6 @@ class Record(msgspec.Struct, frozen=True):
 
     container: str
     ifname: str
-    netns: str
     namespace: str
     name: str
     uid: str
@@ -48,7 +47,10 @@ class Records:
         self._path(container).unlink(missing_ok=True)
 
     def read(self) -> Iterator[tuple[str, Record | None]]:
-        """Container id → its record; None: the file is not one, so nothing but the id is known."""
+        """Container id → its record; None: the file is not one, so nothing but the id is known. What was never
+        finished goes."""
+        for unfinished in self._folder.glob("*.tmp"):
+            unfinished.unlink()
         for path in sorted(self._folder.glob("*.json")):
             record = None
             try:

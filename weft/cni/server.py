@@ -28,7 +28,7 @@ log = logging.getLogger("weft.cni")
 _HEADER = struct.Struct("=8sII")
 _MAGIC = b"weftcni1"
 _ENVIRONMENT_MAX, _CONFIG_MAX = 1 << 18, 1 << 20
-_RECEIVE_SECONDS = 10.0
+_RECEIVE_SECONDS, _ACCEPT_SECONDS = 10.0, 0.1
 _BACKLOG = 512
 _ONLY_FOR_THE_CALLER = ("ADD", "CHECK")
 """Nobody needs these any more when their caller is gone; the others are finished."""
@@ -84,8 +84,13 @@ class _Server:
     async def accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            connection, _ = await loop.sock_accept(listener)
-            self.start(self._serve(connection))
+            try:
+                connection, _ = await loop.sock_accept(listener)
+            except OSError as failure:  # no descriptor left, for a while
+                log.error("accept: %s", failure)
+                await asyncio.sleep(_ACCEPT_SECONDS)
+            else:
+                self.start(self._serve(connection))
 
     async def close(self) -> None:
         tasks = list(self._tasks)
