@@ -92,7 +92,8 @@ def _side(side: SideExplanation, quote: Quote) -> Iterator[str]:
         word = "allowed" if side.side.allowed else "denied"
         requests = ", request by request" if side.side.http else ""
         yield f"{direction} of {name}: {word} by {spell_rule(side.rule)}{requests}"
-        yield f"    {_at(side.rule)}"
+        if where := _at(side.rule):
+            yield f"    {where}"
         yield from _quoted(quote(side.rule.origin, side.rule.path), "    ")
         if side.http is not None:
             yield from request_lines(side.http)
@@ -104,14 +105,14 @@ def _side(side: SideExplanation, quote: Quote) -> Iterator[str]:
     else:
         yield f"{direction} of {name}: refused, no rule allows it; isolated by"
         for spec in side.isolating:
-            yield f"    {spec.policy}  {spec.origin.at(spec.path)}"
+            yield f"    {spec.policy}  {_line(spec.origin, spec.path)}".rstrip()
         yield from _nearest(side.near_misses, quote)
 
 
 def _quoted(lines: Sequence[tuple[int, str]], margin: str) -> Iterator[str]:
     """As compilers show the line that they speak of."""
     for number, text in lines:
-        yield f"{margin}{number:>5} | {text}".rstrip()
+        yield f"{margin}{number or '':>5} | {text}".rstrip()
 
 
 def _nearest(misses: tuple[NearMiss, ...], quote: Quote) -> Iterator[str]:
@@ -121,11 +122,11 @@ def _nearest(misses: tuple[NearMiss, ...], quote: Quote) -> Iterator[str]:
     yield "  closest rules:"
     for number, miss in enumerate(misses, 1):
         count = len(miss.failures)
-        yield f"  {number}. {spell_rule(miss.rule)}  {_at(miss.rule)}"
+        yield f"  {number}. {spell_rule(miss.rule)}  {_at(miss.rule)}".rstrip()
         yield f"       {count} field{'s keep' if count > 1 else ' keeps'} it from matching:"
         for failure in miss.failures:
             whose = f" ({failure.whose})" if failure.whose else ""
-            yield f"       {failure.where}: {spell(failure.path)}"
+            yield f"       {failure.origin.place(failure.path)}"
             yield from _quoted(quote(failure.origin, failure.path)[:1], "       ")
             yield f"         expected {failure.expected}, found {failure.actual}{whose}"
 
@@ -137,7 +138,12 @@ def _party(party: Party) -> str:
 
 
 def _at(rule: Rule) -> str:
-    return rule.origin.at(rule.path)
+    return _line(rule.origin, rule.path)
+
+
+def _line(origin: Origin, path: FieldPath) -> str:
+    """File and line; nothing for an object that was never a file here: its name and field are said beside it."""
+    return origin.at(path) if origin.line(path) else ""
 
 
 def to_json(found: Explanation, quote: Quote = _nothing) -> dict[str, Any]:
