@@ -47,6 +47,24 @@ class Mesh:
     def kill_agent(self, node: Node) -> None:
         node.stop(AGENT)
 
+    def restart(self, *options: str) -> None:
+        """Other options for every agent; those that have them already go on."""
+        if options == self.options:
+            return
+        self.options = options
+        for node in self.cluster.nodes:
+            self.kill_agent(node)
+            self.start_agent(node)
+        for node in self.cluster.nodes:
+            until(lambda: self.answers(node), f"the agent of {node.name} answers", 60)  # noqa: B023
+
+    def answers(self, node: Node) -> bool:
+        try:
+            self.status(node)
+        except OSError:
+            return False
+        return True
+
     def clean_up(self, node: Node) -> None:
         node.stop(AGENT)
         node.run(*self._agent(node), "--cleanup")

@@ -14,11 +14,14 @@ from weft.sources.yaml import parse
 CASES = sorted((Path(__file__).parents[1] / "conformance" / "cases").glob("*.yaml"))
 
 
-@pytest.fixture(scope="module")
-def table(mesh: Mesh) -> Iterator[KubernetesTable]:
+@pytest.fixture(scope="module", params=[(), ("--tunnel", "vxlan")], ids=["direct", "vxlan"])
+def table(mesh: Mesh, request: pytest.FixtureRequest) -> Iterator[KubernetesTable]:
+    before = mesh.options
+    mesh.restart(*request.param)
     made = KubernetesTable(mesh)
     yield made
     made.close()
+    mesh.restart(*before)
 
 
 def test_without_policies_everything_is_open(table: KubernetesTable) -> None:
