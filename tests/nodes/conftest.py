@@ -8,10 +8,17 @@ from tests.nodes.scene import Cluster
 
 
 @pytest.fixture(scope="module", params=["direct", "vxlan"])
-def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Two nodes with pods: client, stranger and near on n1, server on n2. Tests leave no policies behind."""
+def standing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two nodes with pods: client and stranger on n1, server and neighbour on n2."""
     with Cluster(tmp_path_factory.mktemp("nodes"), 2, "" if request.param == "direct" else request.param) as made:
-        made.pod("default/client", "n1", {"app": "client"})
-        made.pod("default/stranger", "n1", {"app": "stranger"})
-        made.pod("default/server", "n2", {"app": "server"})
+        for name, where in (("client", "n1"), ("stranger", "n1"), ("server", "n2"), ("neighbour", "n2")):
+            made.pod(f"default/{name}", where, {"app": name})
         yield made
+
+
+@pytest.fixture
+def cluster(standing: Cluster) -> Iterator[Cluster]:
+    """The same, without policies and with the world that it was made with after each test."""
+    world = standing.world
+    yield standing
+    standing.commit(world)

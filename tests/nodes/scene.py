@@ -15,11 +15,12 @@ import os
 import shutil
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
+from tests.lab.waiting import until
 from tests.policy.shop import read, world_with
 from weft.datapath import netns, node
 from weft.datapath.kernel import Datapath, Options
@@ -135,6 +136,8 @@ class Cluster:
         self.nodes: dict[str, TestNode] = {}
         self.pods: dict[str, Pod] = {}
         self.world = World(NodeConfig("nobody"))
+        self.complete = self.world
+        """With the pods that not every node knows."""
 
     def __enter__(self) -> Cluster:
         with contextlib.ExitStack() as made:
@@ -217,6 +220,7 @@ class Cluster:
         workload = Workload(key, labels, "", where, addresses, ports, ready=True)
         spaces = {namespace: Namespace(namespace, {"name": namespace}), **self.world.namespaces}
         world = replace(self.world, namespaces=spaces, workloads={**self.world.workloads, key: workload})
+        self.complete = world
         if known:
             self.commit(world)
         else:
@@ -225,6 +229,9 @@ class Cluster:
             owner.devices.bring_up(f"{namespace}_{short}")
         pod = self.pods[name] = Pod(key, path, addresses)
         return pod
+
+    def wait(self, holds: Callable[[], object], what: str) -> None:
+        until(holds, what, 30)
 
     def apply(self, text: str) -> None:
         """These policies, and no others, on all nodes."""

@@ -160,10 +160,23 @@ def _kinds(world: World, held: Iterable[tuple[Node, IPNetwork]]) -> dict[Prefix,
             found.setdefault(Prefix.host(address), {Reserved.REMOTE_NODE})
     for _, cidr in held:
         found.setdefault(Prefix.host(router_address(cidr)), {Reserved.REMOTE_NODE})
-    for address in _api_servers(world.slices.values()):
+    servers = set(_api_servers(world.slices.values()))
+    for address in servers:
         outside = Reserved.WORLD_IPV4 if address.version == 4 else Reserved.WORLD_IPV6
         found.setdefault(Prefix.host(address), {outside}).add(Reserved.KUBE_APISERVER)
+    for address in _routers_of(servers, world, held):
+        found[Prefix.host(address)].add(Reserved.KUBE_APISERVER)
     return {prefix: frozenset(kind) for prefix, kind in found.items()}
+
+
+def _routers_of(servers: set[IPAddress], world: World, held: Iterable[tuple[Node, IPNetwork]]) -> Iterator[IPAddress]:
+    """An API server that shares its node's addresses speaks to pods under the node's address in its pod CIDR, when a
+    tunnel leads there (``NodeRoute.source``)."""
+    if not servers.isdisjoint((*own_addresses(world), *world.node.host_addresses)):
+        yield from world.node.router_addresses
+    for node, cidr in held:
+        if not servers.isdisjoint(node.addresses):
+            yield router_address(cidr)
 
 
 def _api_servers(slices: Iterable[EndpointSlice]) -> Iterator[IPAddress]:

@@ -73,6 +73,8 @@ class Parties:
         self._nodes = [node for name, node in world.nodes.items() if name != world.node.name]
         self._hosts = _hosts(world.node, self._nodes)
         self._api = _api_servers(world.slices.values())
+        names = {name for wide, name in self._hosts.items() if wide in self._api}
+        self._api |= {wide for wide, name in _routers(world.node, self._nodes).items() if name in names}
         self._pods: dict[bytes, Party] = {}
         self.specs: tuple[PolicySpec, ...] = tuple(
             resolve(spec, world.services, world.slices) for specs in world.policies.values() for spec in specs
@@ -106,13 +108,16 @@ class Parties:
 
 
 def _hosts(this: NodeConfig, others: Iterable[Node]) -> dict[bytes, str]:
-    """Every node's addresses, with its name; empty for this one. Each node has the first address of its pod CIDRs."""
-    found = {
-        to_wide(address): node.name
-        for node in others
-        for address in (*node.addresses, *(cidr[1] for cidr in node.pod_cidrs if cidr.num_addresses > 1))
-    }
-    return found | {to_wide(address): "" for address in (*this.router_addresses, *this.host_addresses)}
+    """Every node's addresses, with its name; empty for this one."""
+    found = {to_wide(address): node.name for node in others for address in node.addresses}
+    return found | {to_wide(address): "" for address in this.host_addresses} | _routers(this, others)
+
+
+def _routers(this: NodeConfig, others: Iterable[Node]) -> dict[bytes, str]:
+    """Each node's own addresses in its pod CIDRs: what its packets to other nodes' pods come from in a tunnel."""
+    cidrs = ((node, cidr) for node in others for cidr in node.pod_cidrs if cidr.num_addresses > 1)
+    found = {to_wide(cidr[1]): node.name for node, cidr in cidrs}
+    return found | {to_wide(address): "" for address in this.router_addresses}
 
 
 def _api_servers(slices: Iterable[EndpointSlice]) -> set[bytes]:
