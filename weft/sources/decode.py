@@ -18,7 +18,7 @@ from weft.sources.rules import names
 from weft.sources.yaml import describe
 
 DEFAULT_NAMESPACE = "default"
-_SERVER_FIELDS = (
+SERVER_FIELDS = (
     "uid",
     "resourceVersion",
     "generation",
@@ -154,5 +154,5 @@ def _check_metadata(info: KindInfo, meta: Any, namespace: str, found: Check) -> 
 
 
 def _metadata(raw: Json, namespace: str) -> Json:
-    kept = {name: value for name, value in raw.items() if name not in _SERVER_FIELDS}
+    kept = {name: value for name, value in raw.items() if name not in SERVER_FIELDS}
     return {**kept, "namespace": namespace} if namespace else kept

@@ -72,8 +72,9 @@ class Reflector:
             await self._pause(error.retry_after)
         except ApiError as error:
             await self._refused(error)
-        except msgspec.DecodeError as error:
-            log.error("%s: an answer that is not JSON: %s", self.resource.plural, error)
+        except Exception as error:  # a defect, here or there, must not end what keeps the node in step
+            self.problem = f"{self.resource.plural}: cannot be read: {type(error).__name__}: {error}; trying again"
+            log.exception("%s", self.problem)
             self._version = ""
             await self._pause()
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,6 +16,7 @@ from weft.sources.kubernetes import resources, shapes, values
 from weft.sources.kubernetes.api import Api, ApiError
 from weft.sources.kubernetes.complaints import Complaints
 from weft.sources.kubernetes.flaws import node_flaw, service_flaw, slice_flaw
+from weft.sources.kubernetes.lastgood import LastGood
 from weft.sources.kubernetes.lease import Leadership
 from weft.sources.kubernetes.reflector import Reflector
 from weft.sources.kubernetes.resources import Seen
@@ -51,12 +53,15 @@ class KubernetesSource:
         local: Local,
         on_edits: Callable[[Sequence[Edit]], None],
         leadership: Leadership | None = None,
+        state_dir: Path | None = None,
     ) -> None:
+        """``state_dir``: where the next agent of this node finds what it must know."""
         self._api, self._node, self._on_edits = api, node, on_edits
         self._complaints = Complaints()
         self._pods = PodTable(resources.PODS, self._complaints, node, local)
+        last_good = LastGood(state_dir / "last-good.json" if state_dir else None)
         self._strict = {
-            one.kind: StrictTable(one, self._complaints, cluster, self._checked, self._removed)
+            one.kind: StrictTable(one, self._complaints, cluster, last_good, self._checked, self._removed)
             for one in resources.STRICT
         }
         self._leadership = leadership or Leadership(api, node)
@@ -122,6 +127,8 @@ class KubernetesSource:
 
     async def sync(self) -> None:
         """Returns after ``on_edits`` was given everything that the API server has, in one call."""
+        pods = next(one for one in self._reflectors if one.table is self._pods)
+        await pods.sync()  # first: slices then share the names and addresses of their pods
         async with asyncio.TaskGroup() as group:
             for one in self._reflectors:
                 group.create_task(one.sync())

@@ -27,7 +27,8 @@ def validity(message: str) -> Json:
 def refused_route(raw_spec: Any, generation: int, message: str) -> Json:
     """Of a route that weft cannot read: for its parents that are Services, as far as they can be read."""
     listed = raw_spec.get("parentRefs") if isinstance(raw_spec, dict) else None
-    services = [one for one in listed or () if isinstance(one, dict) and one.get("kind") == "Service"]
+    parts = listed if isinstance(listed, list) else []
+    services = [one for one in parts if isinstance(one, dict) and one.get("kind") == "Service"]
     said = {"status": "False", "reason": "UnsupportedValue", "message": message, "observedGeneration": generation}
     parents = [
         {"parentRef": one, "controllerName": CONTROLLER, "conditions": [{"type": "Accepted", **said}]}

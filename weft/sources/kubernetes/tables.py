@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -160,7 +161,12 @@ class PodTable(Table):
         return pod is not None and self._set(values.workload(pod, self._node, self._local(key)))
 
     def _set(self, workload: Workload) -> bool:
-        if self._values.get(workload.key) == workload:
+        """Names and addresses that stay remain the same objects, which slices share."""
+        old = self._values.get(workload.key)
+        if old == workload:
             return False
+        if old is not None:
+            addresses = old.addresses if old.addresses == workload.addresses else workload.addresses
+            workload = replace(workload, key=old.key, addresses=addresses)
         self._values[workload.key] = workload
         return True

@@ -110,7 +110,7 @@ class StatusWriter:
     def _complain_now(self, complaint: Complaint, new: bool) -> None:
         if not self._complaints.is_open(complaint):
             return
-        if complaint.delay:
+        if complaint.delay and new:
             log.warning("%s %s: %s", complaint.object.key.kind, complaint.object.key.namespaced, complaint.message)
         if self._leadership.is_held.is_set():  # else who leads tells it, and who leads next tells all there are
             self._due_events[complaint.object.key] = (complaint, new)
@@ -138,11 +138,18 @@ class StatusWriter:
             if error.code == 429:
                 await asyncio.sleep(max(error.retry_after, self._backoff()))
             else:
-                self._due.pop(key, None)
-                self._due_events.pop(key, None)
+                self._give_up(key)
+            return True
+        except Exception:  # a defect here must not end what reads
+            log.exception("what came of %s %s cannot be written", key.kind, key.namespaced)
+            self._give_up(key)
             return True
         self._failures = 0
         return sent
+
+    def _give_up(self, key: Key) -> None:
+        self._due.pop(key, None)
+        self._due_events.pop(key, None)
 
     def _backoff(self) -> float:
         self._failures += 1
