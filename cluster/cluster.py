@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Sequence
@@ -69,7 +71,7 @@ class Cluster:
         self.down()
 
     def up(self) -> None:
-        """Bring it up; returns when the API server is ready and every node has registered. A failure leaves nothing."""
+        """Bring it up; returns when pods can be created and every node has registered. A failure leaves nothing."""
         try:
             self._up()
         except BaseException:
@@ -98,9 +100,16 @@ class Cluster:
         _at_once(Node.start_kubelet, self.nodes)
         self._remember()
         self._wait_registered(self.nodes)
+        until(self._has_service_account, f"the service account of {self.name}'s default namespace (logs: {self.state})")
 
     def down(self) -> None:
         """Remove every trace of a cluster of this name, also of one whose process was killed."""
+        STATE.mkdir(parents=True, exist_ok=True)
+        with (STATE / ".lock").open("w") as lock:  # two runs may find the same orphan
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._down()
+
+    def _down(self) -> None:
         left = {entry.name for entry in NETNS.glob(f"{self.name}-*")} | cgroups.nodes(f"{self.name}-")
         mine = sorted(name for name in left if is_part(self.name, name))
         for name in mine:
@@ -206,9 +215,10 @@ class Cluster:
         until(ready, f"the API server of {self.name} is ready (logs: {self.control_plane.folder})", seconds)
 
     def print_logs(self, lines: int = 15) -> None:
-        """The ends of all logs, for a failure's output."""
+        """The ends of all logs, on standard error."""
         for log in sorted(self.state.glob("*/*.log")):
-            print(f"--- {log} ---\n" + "\n".join(log.read_text(errors="replace").splitlines()[-lines:]))
+            end = "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+            print(f"--- {log} ---\n{end}", file=sys.stderr)
 
     # ---- parts ------------------------------------------------------------------------------------------
 
@@ -226,6 +236,10 @@ class Cluster:
             lambda: names <= set(self.kubectl("get", "nodes", "-o", "name").split()),
             f"{', '.join(sorted(names))} registered (logs: {self.state})",
         )
+
+    def _has_service_account(self) -> bool:
+        """Pods of the default namespace are refused before."""
+        return bool(self.kubectl("get", "serviceaccount", "default", "--ignore-not-found", "-o", "name"))
 
     def _remember(self) -> None:
         about = {"nodes": [node.number for node in self.nodes], "images": [str(tar) for tar in self._images]}

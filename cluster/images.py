@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -9,6 +10,7 @@ import os
 import subprocess
 import tarfile
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,6 +22,8 @@ BUSYBOX = f"{REGISTRY}/busybox:1"
 AGNHOST = "registry.k8s.io/e2e-test-images/agnhost:2.63.0"
 ECHO = "registry.k8s.io/gateway-api/echo-basic:v1.5.1"
 PAUSE_SOURCE = Path(__file__).parent / "c" / "pause.c"
+UNUSED_SECONDS = 24 * 3600
+"""After this time an image that was replaced by another of its name is deleted: a cluster may still want it before."""
 _OCI = "application/vnd.oci.image"
 
 
@@ -33,7 +37,7 @@ def build_image(
     env: Sequence[str] = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",),
     user: str = "",
 ) -> Path:
-    """An OCI tar of the image ``name`` (full, with registry and tag); the one of before if nothing changed.
+    """An OCI tar of the image ``name`` (full, with registry and tag); that of before if nothing changed.
 
     ``rootfs`` (a folder, or an uncompressed tar) is the lower layer; ``files`` (path in the image: file, folder or
     content, all executable if content) and ``links`` (path: target) are the upper one.
@@ -45,6 +49,7 @@ def build_image(
     stem = name.replace("/", "_").replace(":", "_")
     ready = folder / f"{stem}-{key}.tar"
     if ready.exists():
+        ready.touch()
         return ready
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as scratch:
@@ -52,9 +57,11 @@ def build_image(
         if rootfs is not None:
             layers.insert(0, rootfs if rootfs.is_file() else _layer(Path(scratch) / "rootfs", {"/": rootfs}, {}))
         _write_image(Path(scratch) / "image", name, layers, config)
-        for old in folder.glob(f"{stem}-{'?' * len(key)}.tar"):
-            old.unlink(missing_ok=True)
         (Path(scratch) / "image").rename(ready)
+    for old in folder.glob(f"{stem}-{'?' * len(key)}.tar"):
+        with contextlib.suppress(FileNotFoundError):  # another run clears up, too
+            if time.time() - old.stat().st_mtime > UNUSED_SECONDS:
+                old.unlink()
     return ready
 
 
@@ -83,7 +90,7 @@ def agnhost(name: str = AGNHOST) -> Path:
 
 
 def echo(name: str = ECHO) -> Path:
-    """Gateway API's test server, which answers with what it was asked, under the name that its suite's manifests have."""
+    """Gateway API's test server, which answers with what it was asked; named as in its suite."""
     program = Path(build.program("images", "echo-basic"))
     return build_image(name, {"/echo-basic": program}, entrypoint=("/echo-basic",))
 

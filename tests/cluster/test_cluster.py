@@ -137,7 +137,7 @@ with Cluster({name!r}, nodes=1) as cluster:
     ) as process:
         try:
             assert process.stdout and process.stdin
-            assert process.stdout.readline() == b"up\n"
+            assert process.stdout.readline() == b"up\n", f"it did not come up: status {process.wait(60)}"
             assert traces(name), "this test must see what a cluster leaves"
             if how == "closed":
                 process.stdin.close()
