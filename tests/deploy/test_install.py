@@ -1,0 +1,106 @@
+"""Image and chart on a real cluster: helm install makes the nodes Ready, helm uninstall leaves nothing of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from cluster import Cluster, Node
+from deploy.image import build
+from tests.deploy.helm import CHART, helm
+from tests.lab.kubernetes import own_name, remove_orphans
+from tests.lab.waiting import until
+
+LOOK = """
+ip -br link | cut -d' ' -f1; ip rule; ip -6 rule
+ip -4 route show table all; ip -6 route show table all | grep -v "^multicast\\|^anycast\\|^local\\|fe80"
+nft list ruleset; find /sys/fs/bpf -mindepth 1 -maxdepth 1; find /etc/cni /opt/cni /run/weft /var/lib/weft
+find /sys/fs/cgroup -name '*weft*'
+sysctl net.ipv4.ip_forward net.ipv6.conf.all.forwarding net.ipv4.tcp_early_demux net.ipv4.ip_local_port_range
+true
+"""
+TABLE = "weft status --all -o json || true"
+PODS = """
+apiVersion: v1
+kind: Pod
+metadata: {name: server, labels: {app: server}}
+spec:
+  nodeName: NODE
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: shell
+    image: weft.test/busybox:1
+    imagePullPolicy: Never
+    command: [sh, -c, "mkdir /www; echo hello > /www/page; exec httpd -f -p 8080 -h /www"]
+---
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: one-page}
+spec:
+  endpointSelector: {matchLabels: {app: server}}
+  ingress:
+  - fromEntities: [all]
+    toPorts:
+    - ports: [{port: "8080", protocol: TCP}]
+      rules: {http: [{path: /page}]}
+"""
+
+
+@pytest.fixture
+def installed() -> Iterator[Cluster]:
+    """A cluster of its own: uninstalling needs one that nobody else uses."""
+    remove_orphans()
+    with Cluster(own_name("d"), nodes=2) as cluster:
+        cluster.load_image(build())
+        yield cluster
+
+
+def run_helm(cluster: Cluster, *words: str) -> str:
+    done = helm(*words, "--namespace", "kube-system", env=cluster.environment())
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def look(node: Node) -> set[str]:
+    """What is on a node, line by line."""
+    return {line.strip() for line in node.run("sh", "-c", LOOK).splitlines()}
+
+
+def test_install_and_uninstall(installed: Cluster) -> None:
+    cluster, first = installed, installed.nodes[0]
+    before = look(first)
+    notes = run_helm(cluster, "install", "weft", str(CHART), "--set", "prometheus.enabled=true")
+    assert "172.30.0.1:6443" in notes  # found in the cluster: nobody had to say it
+    cluster.kubectl("-n", "kube-system", "rollout", "status", "daemonset/weft", "--timeout=120s")
+    cluster.wait_ready()
+
+    def weft(*words: str) -> str:
+        return cluster.kubectl("-n", "kube-system", "exec", "daemonset/weft", "--", "weft", *words)
+
+    def states() -> dict[str, str]:
+        said = cluster.kubectl("-n", "kube-system", "exec", "daemonset/weft", "--", "sh", "-c", TABLE)
+        return {one["node"]: one["state"] for one in json.loads(said)}
+
+    until(lambda: states() == dict.fromkeys((node.name for node in cluster.nodes), "ok"), "every node is well", 60)
+    assert first.run("curl", "-s", "http://127.0.0.1:9879/readyz") == "ok\n"
+    assert "weft_problems 0\n" in cluster.nodes[1].run("curl", "-s", f"http://{first.addresses[0]}:9962/metrics")
+    assert "MISSING" not in weft("doctor")
+
+    cluster.kubectl("apply", "-f", "-", stdin=PODS.replace("NODE", first.name))
+    cluster.kubectl("wait", "--for=condition=Ready", "pod/server", "--timeout=60s")
+    address = cluster.get("pod", "server")["status"]["podIP"]
+
+    def code(path: str) -> str:
+        asked = f"curl -s -o /dev/null -w '%{{http_code}}' --max-time 5 http://{address}:8080/{path} || true"
+        return cluster.nodes[1].run("sh", "-c", asked)
+
+    until(lambda: code("page") == "200" and code("other") == "403", "Envoy lets one page through", 60)
+    cluster.kubectl("delete", "pod/server", "--timeout=60s")
+
+    run_helm(cluster, "uninstall", "weft", "--wait")
+    ours = ("pods", "-n", "kube-system", "-l", "app.kubernetes.io/name=weft")
+    until(lambda: not cluster.get(*ours)["items"], "the agents are gone", 60)
+    assert look(first) - before <= {"/run/weft", "/var/lib/weft"}  # volumes of the pod, which the kubelet made
+    assert before - look(first) == set()
