@@ -1,5 +1,5 @@
 # Two commands matter: `make demo` shows the thing, `make test` proves it. Both install what they need.
-.PHONY: build demo test test-kernels bench lint fmt golden clean wheel cluster lab-kubernetes
+.PHONY: build demo test test-kernels bench lint fmt golden clean wheel image cluster lab-kubernetes
 PYTHON ?= python3
 BIN := .venv/bin
 PYTEST_ARGS ?=
@@ -21,7 +21,7 @@ packages-%:
 demo: packages-demo build ## the main job, end to end, with real traffic
 	@$(BIN)/python -m examples.shop.demo
 
-test: packages-test packages-cluster build
+test: packages-test packages-cluster packages-image build
 	@$(BIN)/pytest $(PYTEST_ARGS)
 
 test-kernels: packages-test build ## the whole namespace suite on 6.1 and 6.12
@@ -44,6 +44,8 @@ lint: packages-lint build
 	@clang-format --dry-run --Werror $$(git ls-files '*.c' '*.h')
 	@$(BIN)/python tools/gen_verdicts.py --check
 	@$(BIN)/python tools/gen_layouts.py --check
+	@$(BIN)/python -m tools.gen_crds --check
+	@$(BIN)/python -m tools.gen_metrics --check
 
 fmt: packages-lint build
 	@$(BIN)/ruff check -q --fix .
@@ -51,6 +53,8 @@ fmt: packages-lint build
 	@clang-format -i $$(git ls-files '*.c' '*.h')
 	@$(BIN)/python tools/gen_verdicts.py
 	@$(BIN)/python tools/gen_layouts.py
+	@$(BIN)/python -m tools.gen_crds
+	@$(BIN)/python -m tools.gen_metrics
 
 golden: packages-test build ## rewrite the expected files of the golden cases
 	@$(BIN)/pytest --update-golden $(PYTEST_ARGS)
@@ -58,6 +62,9 @@ golden: packages-test build ## rewrite the expected files of the golden cases
 wheel: build ## an installable package with the compiled parts in it
 	@mkdir -p weft/_built && cp build/bpf/weft.bpf.o build/weft-shim build/weft-cni weft/_built/
 	@$(BIN)/pip wheel -q --disable-pip-version-check --no-deps -w build/wheel . ; status=$$?; rm -rf weft/_built; exit $$status
+
+image: packages-image build ## an OCI tar of weft's image; deploy/image/Dockerfile makes the same elsewhere
+	@$(BIN)/python -m deploy.image
 
 clean:
 	rm -rf build .venv
