@@ -5,7 +5,8 @@
     n3 ── uplink ─┘
 
 Node N has 198.51.100.N0 and 2001:db8:51::N0, its pods 10.66.N.0/24 and fd66:0:0:N::/64; the world 203.0.113.1 and
-2001:db8:113::1. There is no agent: a world is a value, and ``commit`` puts it in force on each node.
+2001:db8:113::1. The world knows the way to the pods, so packets can come in unasked. There is no agent: a world is a
+value, and ``commit`` puts it in force on each node.
 """
 
 from __future__ import annotations
@@ -101,9 +102,9 @@ class TestNode:
             self.ways = Nodes()
         self.commit(world)
 
-    def counted(self, verdict: Verdict) -> int:
-        """Packets to pods that met this verdict."""
-        raw = self.datapath.maps["counters"].lookup((256 + verdict).to_bytes(4, "little"))
+    def counted(self, verdict: Verdict, door: int = 1) -> int:
+        """Packets to pods that met this verdict (with door 0: from pods)."""
+        raw = self.datapath.maps["counters"].lookup((door * 256 + verdict).to_bytes(4, "little"))
         assert raw is not None
         return sum(int.from_bytes(raw[at : at + 8], "little") for at in range(0, len(raw), 16))
 
@@ -173,6 +174,10 @@ class Cluster:
             made = self._make_node(number, home, pins)
             self.nodes[made.spec.name] = made
             stack.callback(made.close)
+        with netns.entered(self.switch):
+            for each in self.nodes.values():
+                for cidr, hop in zip(each.spec.pod_cidrs, each.addresses, strict=True):
+                    ip("route", "add", str(cidr), "via", str(hop))
         self.world = replace(self.world, nodes={name: each.spec for name, each in self.nodes.items()})
         for each in self.nodes.values():
             each.start(self.world)
