@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import http.client
 import json
 import os
 import shutil
 import sys
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +46,7 @@ class Cluster:
         self.control_plane = ControlPlane(control_plane_name(name), self.state, self._credentials)
         self.nodes: list[Node] = []
         self._images: list[Path] = []
+        self._owner = ""  # a cluster of ``with`` ends with its process; one of the command line stays
 
     @classmethod
     def attach(cls, name: str) -> Self:
@@ -62,6 +63,7 @@ class Cluster:
     # ---- life -------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
+        self._owner = _life(os.getpid())
         self.up()
         return self
 
@@ -82,8 +84,10 @@ class Cluster:
     def _up(self) -> None:
         for group in build.NEEDED:
             build.folder(group)
+        remove_orphans()
         self.down()
         self.state.mkdir(parents=True)
+        (self.state / "owner").write_text(self._owner)
         self._credentials.create(
             {
                 ADMIN: ("system:masters",),
@@ -100,7 +104,11 @@ class Cluster:
         _at_once(Node.start_kubelet, self.nodes)
         self._remember()
         self._wait_registered(self.nodes)
-        until(self._has_service_account, f"the service account of {self.name}'s default namespace (logs: {self.state})")
+        until(
+            self._has_service_account,
+            f"the service account of {self.name}'s default namespace (logs: {self.state})",
+            errors=(RuntimeError,),
+        )
 
     def down(self) -> None:
         """Remove every trace of a cluster of this name, also of one whose process was killed."""
@@ -195,7 +203,7 @@ class Cluster:
             nodes = {node["metadata"]["name"]: node["status"] for node in self.get("nodes")["items"]}
             return all(_condition(nodes.get(node.name, {}), "Ready") == "True" for node in self.nodes)
 
-        until(ready, f"all nodes of {self.name} are Ready", seconds, pause=0.2)
+        until(ready, f"all nodes of {self.name} are Ready", seconds, pause=0.2, errors=(RuntimeError,))
 
     def wait_api(self, seconds: float = 60) -> None:
         """Return when the API server says that it is ready."""
@@ -206,13 +214,11 @@ class Cluster:
         )
 
         def ready() -> bool:
-            try:
-                with urllib.request.urlopen(request, timeout=5, context=trust) as answer:
-                    return bool(answer.status == 200)
-            except (OSError, urllib.error.URLError):
-                return False
+            with urllib.request.urlopen(request, timeout=5, context=trust) as answer:
+                return bool(answer.status == 200)
 
-        until(ready, f"the API server of {self.name} is ready (logs: {self.control_plane.folder})", seconds)
+        what = f"the API server of {self.name} is ready (logs: {self.control_plane.folder})"
+        until(ready, what, seconds, errors=(OSError, http.client.HTTPException))
 
     def print_logs(self, lines: int = 15) -> None:
         """The ends of all logs, on standard error."""
@@ -235,6 +241,7 @@ class Cluster:
         until(
             lambda: names <= set(self.kubectl("get", "nodes", "-o", "name").split()),
             f"{', '.join(sorted(names))} registered (logs: {self.state})",
+            errors=(RuntimeError,),
         )
 
     def _has_service_account(self) -> bool:
@@ -244,6 +251,25 @@ class Cluster:
     def _remember(self) -> None:
         about = {"nodes": [node.number for node in self.nodes], "images": [str(tar) for tar in self._images]}
         (self.state / "cluster.json").write_text(json.dumps(about))
+
+
+def _life(pid: int) -> str:
+    """What tells a process from a later one of the same id (its start time, proc(5) field 22); empty: there is none."""
+    try:
+        return f"{pid} {Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
+    except OSError:
+        return ""
+
+
+def remove_orphans() -> None:
+    """Take down the clusters whose owner was killed."""
+    for file in STATE.glob("*/owner"):
+        try:
+            owner = file.read_text()
+        except OSError:  # it is being taken down
+            continue
+        if owner and _life(int(owner.split()[0])) != owner:
+            Cluster(file.parent.name).down()
 
 
 def _at_once(action: Callable[[Node], object], nodes: Sequence[Node]) -> None:

@@ -50,11 +50,24 @@ def start(
         )
 
 
-def until(holds: Callable[[], T], what: str, seconds: float = 60, pause: float = 0.05) -> T:
-    """The first true value of ``holds()``. Raises TimeoutError, naming ``what``, after ``seconds``."""
-    deadline = time.monotonic() + seconds
-    while not (value := holds()):
+def until(
+    holds: Callable[[], T],
+    what: str,
+    seconds: float = 60,
+    pause: float = 0.05,
+    errors: tuple[type[Exception], ...] = (),
+) -> T:
+    """The first true value of ``holds()``; of the ``errors`` it may raise, each means "not yet".
+
+    Raises TimeoutError, naming ``what`` and the last error, after ``seconds``.
+    """
+    deadline, last = time.monotonic() + seconds, ""
+    while True:
+        try:
+            if value := holds():
+                return value
+        except errors as error:
+            last = f" ({error})"
         if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {seconds:.0f} s: {what}")
+            raise TimeoutError(f"not within {seconds:.0f} s: {what}{last}")
         time.sleep(pause)
-    return value

@@ -13,6 +13,7 @@ import pytest
 from lightkube.resources.core_v1 import Node
 
 from cluster import Cluster, cgroups
+from cluster.cluster import remove_orphans
 from cluster.layout import NETNS, STATE
 from tests.lab.kubernetes import own_name
 from tests.lab.waiting import until
@@ -146,7 +147,7 @@ with Cluster({name!r}, nodes=1) as cluster:
                 process.send_signal(signal.SIGKILL)
                 process.wait(60)
                 assert traces(name)
-                subprocess.run([sys.executable, "-m", "cluster", "down", "--name", name], check=True)
+                remove_orphans()
         finally:
             process.kill()
             Cluster(name).down()

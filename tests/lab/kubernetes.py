@@ -8,7 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from cluster import Cluster
-from cluster.cluster import remove_orphans as remove_orphans
+from cluster.cluster import remove_orphans
+
+__all__ = ["cluster", "own_name", "remove_orphans"]
 
 
 def own_name(letter: str) -> str:
