@@ -57,7 +57,7 @@ def test_life_of_a_pod(node: Node) -> None:
         await runtime.start(KEY)
         running = await reaches(runtime, "Running")
         assert runtime.status(KEY).phase == "Running"
-        assert KEY in node.changes
+        await until(lambda: KEY in node.changes, "its change is told")
         text = Path(f"/proc/{running.pid}/cgroup").read_text()
         assert "/pods/shop_web\n" in text
         await runtime.stop(KEY)

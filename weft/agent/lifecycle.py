@@ -119,10 +119,9 @@ class Pods:
                 try:
                     await self._run(stored)
                     await leaving.wait()
-                except (PodError, AddressesExhausted, DatapathError, StoreError) as error:
+                except (PodError, AddressesExhausted, DatapathError, NotFound, StoreError, OSError) as error:
                     log.warning("pod %s: %s", key, error)
-                    with contextlib.suppress(StoreError):
-                        self._store.set_status({stored.key: _pending(stored, "FailedCreatePodSandBox", str(error))})
+                    await self._take_back(stored, str(error))
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(leaving.wait(), RETRY_SECONDS)
             while not await self._ended(stored):
@@ -154,14 +153,18 @@ class Pods:
         key = stored.key.namespaced
         prepared = await self.runtime.prepare(key, pod, stored.uid)
         self.local[key] = prepared.endpoint
+        status = self._status(self.runtime.status(key), self._store.get(stored.key))
+        self._store.set_status({stored.key: status}, self._check)
+
+    async def _take_back(self, stored: Stored, problem: str) -> None:
+        """What there is of a pod that did not start: out of the maps, then away, so that it can be tried again."""
+        key = stored.key.namespaced
+        self.local.pop(key, None)
         try:
-            now = self._store.get(stored.key)
-            status = self._status(self.runtime.status(key), now)
-            self._store.set_status({stored.key: status}, self._check)
-        except (DatapathError, NotFound, StoreError):
-            del self.local[key]
+            self._store.set_status({stored.key: _pending(stored, "FailedCreatePodSandBox", problem)})
             await self.runtime.remove(key)
-            raise
+        except (PodError, DatapathError, StoreError) as error:
+            log.warning("pod %s is not taken back: %s", key, error)
 
     async def _ended(self, stored: Stored) -> bool:
         """False: something is in the way; every step may be repeated."""

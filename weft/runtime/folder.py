@@ -1,6 +1,7 @@
 """A pod's run directory: ``pods/<namespace>_<name>/`` with pod.json, etc/ and one folder per container.
 
-pod.json is written first and goes last, so whatever else exists of a pod can be found by it.
+pod.json is written first and goes last, so whatever else exists of a pod can be found by it. What the agent writes here
+it writes once, before a supervisor is there to read it: a death in the middle leaves a pod that is made again.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class PodFolder:
 
     def create(self, record: Record) -> None:
         self.path.mkdir(mode=0o700, parents=True)
-        write_whole(self.path / "pod.json", msgspec.json.encode(record))
+        (self.path / "pod.json").write_bytes(msgspec.json.encode(record))
         self.etc.mkdir(mode=0o755)
         for name in record.containers:
             self.container(name).mkdir(mode=0o700, parents=True)

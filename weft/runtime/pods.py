@@ -25,7 +25,7 @@ from weft.runtime.config import Limits, Place, container_config
 from weft.runtime.environment import Downward
 from weft.runtime.errors import PodError
 from weft.runtime.files import DnsSettings
-from weft.runtime.folder import PodFolder, Record, folders, sandbox_name, write_whole
+from weft.runtime.folder import PodFolder, Record, folders, sandbox_name
 from weft.runtime.ipam import AddressPool
 from weft.runtime.network import PodNetwork
 from weft.runtime.state import LOST, PodState, Recovered, container_state, found, phase
@@ -124,7 +124,7 @@ class PodRuntime:
         downward = Downward(key, pod, uid, self._node, addresses, self._host)
         for container in pod.spec.containers:
             config = container_config(container, downward, place, self._limits)
-            write_whole(folder.container(container.name) / "config", config)
+            (folder.container(container.name) / "config").write_bytes(config)
         network = asyncio.ensure_future(self._network.create(name, place.netns, addresses, endpoint))
         launches = [shim.launch(self._paths.shim, folder.container(one)) for one in record.containers]
         results = await asyncio.gather(network, *launches, return_exceptions=True)
@@ -142,7 +142,7 @@ class PodRuntime:
             "resolv.conf": files.resolv_conf(key.namespace, pod.spec, self.dns),
         }
         for name, text in texts.items():
-            write_whole(folder.etc / name, text.encode())
+            (folder.etc / name).write_text(text)
 
     async def start(self, key: NamespacedName) -> None:
         """Host side up, then the commands. May be repeated. Errors: PodError, the network's."""
