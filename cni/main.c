@@ -139,8 +139,9 @@ static int loopback(const struct verb *asked)
 	       "\"sandbox\": \"",
 	       version());
 	print(netns);
-	puts("\"}], \"ips\": [{\"address\": \"127.0.0.1/8\", \"interface\": 0}, {\"address\": \"::1/128\", "
-	     "\"interface\": 0}]}");
+	printf("\"}], \"ips\": [{%s\"address\": \"127.0.0.1/8\", \"interface\": 0}, {%s\"address\": \"::1/128\", "
+	       "\"interface\": 0}]}\n",
+	       *version() == '0' ? "\"version\": \"4\", " : "", *version() == '0' ? "\"version\": \"6\", " : "");
 	return 0;
 }
 

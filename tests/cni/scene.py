@@ -201,6 +201,21 @@ def remains(node: Node) -> list[str]:
     return devices + pins + records + left + entries
 
 
+def clear(node: Node) -> None:
+    """Whatever a test has left, if it failed: the next one finds an empty node."""
+    with Netlink() as netlink:
+        for name in rtnetlink.links(netlink):
+            if name.startswith("wf"):
+                netlink.request(rtnetlink.delete_link(name))
+    for pin in (node.paths.pin_dir / "links").glob("wf*"):
+        pin.unlink()
+    for path in (*node.paths.run_dir.glob("cni/*"), *node.paths.run_dir.glob("cni-deleted/*")):
+        path.unlink()
+    (node.paths.run_dir / "cni.sock").unlink(missing_ok=True)
+    node.kernel = node.datapath.read()
+    node.apply(Write("endpoints", {}, tuple(node.kernel.endpoints)))
+
+
 def reaches(runtime: Runtime, source: str, target: str, address: str) -> bool:
     """Whether a TCP connection opens from a container to an address of another; a busy machine has 5 s for it."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET

@@ -77,9 +77,10 @@ def test_pods_and_addresses_outlive_the_agent(containers: Runtime) -> None:
             assert second.pods.local == before
             other = await containers.add(containers.start("c2"))
             assert not set(other.addresses) & set(made.addresses)
-            assert second.pods.local[NamespacedName("default", "c2")].endpoint.id > before[
-                NamespacedName("default", "c1")
-            ].endpoint.id
+            assert (
+                second.pods.local[NamespacedName("default", "c2")].endpoint.id
+                > before[NamespacedName("default", "c1")].endpoint.id
+            )
             assert (await containers.add("c1")).text == made.text
             assert (await containers.call("CHECK", "c1", prevResult=made.json)).text == ""
 
@@ -150,9 +151,9 @@ def test_the_agent_survives_nonsense(containers: Runtime, words: bytes) -> None:
             with contextlib.suppress(ConnectionResetError):  # what it did not read
                 assert await reader.read() == b""
             writer.close()
-            before = len(os.listdir("/proc/self/fd"))
+            before = len(list(Path("/proc/self/fd").iterdir()))
             assert (await containers.add(containers.start("c1"))).status == 0
-            await until(lambda: len(os.listdir("/proc/self/fd")) <= before, "descriptors are closed")
+            await until(lambda: len(list(Path("/proc/self/fd").iterdir())) <= before, "descriptors are closed")
 
     asyncio.run(scene())
 

@@ -35,8 +35,11 @@ def victim(containers: Runtime, point: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-@pytest.mark.parametrize("how", ["added again", "deleted", "deleted meanwhile", "collected"])
-@pytest.mark.parametrize("point", POINTS)
+CASES = [(point, how) for point in POINTS for how in ("added again", "deleted meanwhile")]
+CASES += [(point, how) for point in ("device", "up") for how in ("deleted", "collected")]
+
+
+@pytest.mark.parametrize(("point", "how"), CASES)
 def test_killed_in_the_middle_of_an_add(containers: Runtime, point: str, how: str) -> None:
     async def scene() -> None:
         with victim(containers, point) as process:

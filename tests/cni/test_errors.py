@@ -96,7 +96,9 @@ def test_json_that_only_the_agent_reads_to_its_end(containers: Runtime) -> None:
         async with agent(containers):
             environment = containers.environment("ADD", containers.start("c1"))
             for rest in (b'"a": tru', b'"a": {]}', b'"a": "\xff"', b'"a": ' + b"[" * 5000 + b"]" * 5000):
-                answer = await containers.run(environment, b'{"socket": ' + socket + b', "cniVersion": "1.0.0", ' + rest + b"}")
+                answer = await containers.run(
+                    environment, b'{"socket": ' + socket + b', "cniVersion": "1.0.0", ' + rest + b"}"
+                )
                 assert (answer.status, answer.code) == (1, 6), answer.text
 
     asyncio.run(scene())

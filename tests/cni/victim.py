@@ -75,4 +75,3 @@ if __name__ == "__main__":
         made = Node(paths, datapath, PodDevices(datapath, 1500))
         made.kernel = datapath.read()
         asyncio.run(live(made, given["point"]))
-

@@ -148,31 +148,30 @@ def endpoints(local: LocalEndpoint, number: int, ingress: int, egress: int) -> d
     return {to_wide(ip_address(text)): entry for text in (address(number, 4), address(number, 6))}
 
 
-@pytest.fixture
-def paths(tmp_path: Path) -> Iterator[NodePaths]:
-    """Folders, a bpffs and a cgroup, in a network namespace that the test's thread is in."""
+@contextlib.contextmanager
+def node_paths(folder: Path) -> Iterator[tuple[NodePaths, int]]:
+    """Folders, a bpffs and a cgroup, and the descriptor of a network namespace for a node."""
     name = f"t{os.getpid()}x{uuid.uuid4().hex[:6]}"
-    pins = tmp_path / "bpf"
+    pins = folder / "bpf"
     pins.mkdir()
     netns.mount("bpf", pins, "bpf")
     made = NodePaths(
-        name, tmp_path / "run", tmp_path / "state", pins / "weft" / name,
+        name, folder / "run", folder / "state", pins / "weft" / name,
         node.mounts("cgroup2")[0] / "weft" / name / "pods",
     )  # fmt: skip
-    home = netns.create(tmp_path / "node")
+    home = netns.create(folder / "node")
     try:
-        with netns.entered(home):
-            yield made
+        yield made, home
     finally:
         os.close(home)
-        netns.delete(tmp_path / "node")
+        netns.delete(folder / "node")
         netns.unmount(pins)
-        shutil.rmtree(tmp_path, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture
-def running(paths: NodePaths) -> Iterator[Node]:
-    """A node that is set up and enforces: no pods yet, the node's own addresses known."""
+@contextlib.contextmanager
+def enforcing(paths: NodePaths) -> Iterator[Node]:
+    """A node in the thread's namespace that is set up and enforces: no pods yet, its own addresses known."""
     datapath = Datapath.open(paths, OPTIONS)
     made = Node(paths, datapath, PodDevices(datapath, 1500))
     try:
@@ -184,3 +183,16 @@ def running(paths: NodePaths) -> Iterator[Node]:
     finally:
         made.datapath.close()
         node.tear_down(paths)
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Iterator[NodePaths]:
+    """Of a node of the test's own, whose network namespace the test's thread is in."""
+    with node_paths(tmp_path) as (made, home), netns.entered(home):
+        yield made
+
+
+@pytest.fixture
+def running(paths: NodePaths) -> Iterator[Node]:
+    with enforcing(paths) as made:
+        yield made

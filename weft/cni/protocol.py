@@ -14,6 +14,7 @@ from weft.model.net import IPAddress
 from weft.model.objects import NamespacedName
 
 VERSIONS = ("0.4.0", "1.0.0", "1.1.0")
+_MESSAGE_MAX, _VERSION_MAX = 1000, 15
 _SINCE = {"STATUS": "1.1.0", "GC": "1.1.0"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 _NOT_A_DEVICE = re.compile(r"\.{0,2}|.*[/:\s].*|.{16,}", re.DOTALL)
@@ -215,4 +216,6 @@ def result(
 
 
 def error(version: str, code: Code, message: str) -> dict[str, Any]:
-    return {"cniVersion": version, "code": int(code), "msg": f"weft: {message}"}
+    """The error object. What it quotes of the request may be of any length, and it has to fit cni/main.c's memory."""
+    text = message if len(message) <= _MESSAGE_MAX else f"{message[:_MESSAGE_MAX]}..."
+    return {"cniVersion": version[:_VERSION_MAX], "code": int(code), "msg": f"weft: {text}"}
