@@ -1,10 +1,41 @@
 /* Ingress of weft_vxlan: everything that other nodes send through the tunnel. It proves the sender; what is for a pod
  * goes on to to_pod like any other packet, for whatever is said inside the tunnel, identity is a matter of the address.
  */
-#include "parse.h"
 #include "refuse.h"
 
 #define PACKET_HOST 0
+
+/* The two ends, no more: pieces of a packet come by here before to_pod has seen the first of them. 0 or a verdict. */
+INLINE int ends_of(struct __sk_buff *skb, struct packet *p)
+{
+	struct frame *frame = header(skb, 0, sizeof(*frame));
+
+	if (!frame)
+		return VERDICT_TRUNCATED_HEADER;
+	p->ethertype = frame->type;
+	if (p->ethertype == bpf_htons(ETH_P_IP)) {
+		struct iphdr *ip = header(skb, ETH_SIZE, sizeof(*ip));
+
+		if (!ip)
+			return VERDICT_TRUNCATED_HEADER;
+		p->source = wide_v4(ip->saddr);
+		p->destination = wide_v4(ip->daddr);
+		p->protocol = ip->protocol;
+	} else if (p->ethertype == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr *ip = header(skb, ETH_SIZE, sizeof(*ip));
+
+		if (!ip)
+			return VERDICT_TRUNCATED_HEADER;
+		__builtin_memcpy(&p->source, &ip->saddr, sizeof(p->source));
+		__builtin_memcpy(&p->destination, &ip->daddr, sizeof(p->destination));
+		p->protocol = ip->nexthdr;
+		if (is_v4(&p->source) || is_v4(&p->destination))
+			return VERDICT_INVALID_PACKET;
+	} else {
+		return VERDICT_UNSUPPORTED_L2;
+	}
+	return VERDICT_FORWARDED;
+}
 
 /* Who sent the outer packet, as it says of itself; 0 if the packet is not one of ours. */
 SUBPROGRAM int tunnel_sender(struct __sk_buff *skb, struct addr *sender)
@@ -55,7 +86,7 @@ int from_tunnel(struct __sk_buff *skb)
 	trip_start_slowly(&t);
 	t.door = TO_POD;
 	t.device = skb->ifindex;
-	t.decision.reason = parse(skb, &t.packet);
+	t.decision.reason = ends_of(skb, &t.packet);
 	if (!t.decision.reason)
 		t.decision.reason = from_tunnel_ends(skb, &t);
 	if (t.decision.reason)
