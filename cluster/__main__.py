@@ -27,6 +27,7 @@ def main(argv: list[str]) -> int:
     make.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(build.GROUPS)} (default: all)")
     for one in (up, run):
         one.add_argument("--nodes", type=int, default=2, help="how many nodes (default: 2)")
+        one.add_argument("--kube-proxy", action="store_true", help="with kube-proxy on each node")
     node.add_argument("number", type=int, help="the node's number, from 1")
     for one in (run, execute, node):
         one.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND …")
@@ -48,7 +49,7 @@ def _do(options: argparse.Namespace, words: list[str]) -> int:
                 print(build.folder(group))
         case "up":
             started = time.monotonic()
-            cluster = Cluster(options.name, options.nodes)
+            cluster = Cluster(options.name, options.nodes, kube_proxy=options.kube_proxy)
             cluster.up()
             took = time.monotonic() - started
             print(
@@ -58,7 +59,7 @@ def _do(options: argparse.Namespace, words: list[str]) -> int:
         case "down":
             Cluster(options.name).down()
         case "run":
-            with Cluster(options.name, options.nodes) as fresh:
+            with Cluster(options.name, options.nodes, kube_proxy=options.kube_proxy) as fresh:
                 return subprocess.run(words, env=fresh.environment(), check=False).returncode
         case "exec":
             environment = Cluster.attach(options.name).environment()

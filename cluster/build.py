@@ -40,6 +40,7 @@ GROUPS = {
     "containerd": Group(tags="no_btrfs,no_devmapper,no_zfs"),
     "runc": Group(tags="seccomp,netgo,osusergo", ldflags="-s -w -extldflags -static", cgo=True),
     "coredns": Group("."),
+    "cni": Group(),
     "helm": Group(),
     "images": Group(),
 }

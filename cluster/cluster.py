@@ -18,11 +18,11 @@ from typing import Any, Self, TypeVar
 
 from lightkube import Client, KubeConfig
 
-from cluster import build, cgroups, images, network
+from cluster import build, cgroups, images, network, plain
 from cluster.controlplane import CONTROLLERS, ControlPlane
 from cluster.credentials import Credentials
 from cluster.layout import NETNS, STATE, check_name, control_plane_name, is_part, node_name
-from cluster.node import Node
+from cluster.node import KUBE_PROXY, Node
 from cluster.processes import command, until
 
 T = TypeVar("T")
@@ -34,12 +34,12 @@ MAX_NODES = 20
 class Cluster:
     """``with Cluster("name", nodes=2) as cluster: …``: etcd, API server, controller manager, scheduler, and nodes.
 
-    There is no CNI and no kube-proxy in it: nodes register and stay NotReady until somebody installs what makes them
-    Ready; hostNetwork pods run before. A cluster left by an earlier run of the same name is removed first.
+    There is no CNI in it, and no kube-proxy unless asked for: nodes register and stay NotReady until somebody installs
+    what makes them Ready; hostNetwork pods run before. A cluster left by an earlier run of that name is removed first.
     """
 
-    def __init__(self, name: str, nodes: int = 2) -> None:
-        self.name, self._wanted = check_name(name), nodes
+    def __init__(self, name: str, nodes: int = 2, *, kube_proxy: bool = False) -> None:
+        self.name, self._wanted, self.kube_proxy = check_name(name), nodes, kube_proxy
         self.state = STATE / name
         self.kubeconfig = self.state / "kubeconfig"
         self._credentials = Credentials(self.state / "credentials")
@@ -57,6 +57,7 @@ class Cluster:
         except FileNotFoundError:
             raise RuntimeError(f"no cluster {name!r} is up: python -m cluster up --name {name}") from None
         cluster.nodes = [cluster._node(number) for number in about["nodes"]]
+        cluster.kube_proxy = about["kube_proxy"]
         cluster._images = [Path(tar) for tar in about["images"]]
         return cluster
 
@@ -91,6 +92,7 @@ class Cluster:
         self._credentials.create(
             {
                 ADMIN: ("system:masters",),
+                KUBE_PROXY: (),
                 **{f"system:{user}": ("system:masters",) for user in CONTROLLERS},
                 **{f"system:node:{node_name(self.name, n)}": ("system:nodes",) for n in range(1, MAX_NODES + 1)},
             }
@@ -101,7 +103,7 @@ class Cluster:
         self.nodes = [self._node(number) for number in range(1, self._wanted + 1)]
         _at_once(self._create_node, self.nodes)
         self.wait_api()
-        _at_once(Node.start_kubelet, self.nodes)
+        _at_once(self._start_node, self.nodes)
         self._remember()
         self._wait_registered(self.nodes)
         until(
@@ -139,7 +141,7 @@ class Cluster:
             raise ValueError(f"cluster {self.name}: at most {MAX_NODES} nodes in its life")
         node = self._node(number)
         self._create_node(node)
-        node.start_kubelet()
+        self._start_node(node)
         self.nodes.append(node)
         self._remember()
         self._wait_registered([node])
@@ -191,6 +193,10 @@ class Cluster:
         self._remember()
         _at_once(lambda node: node.load_image(tar), self.nodes)
 
+    def install_plain_network(self) -> None:
+        """Pods with nothing but routes between them: upstream's ptp plugin. Never beside weft."""
+        plain.install(self.control_plane.name, self.nodes, self.get("nodes")["items"])
+
     def deploy_dns(self) -> None:
         """CoreDNS as the Service kube-dns; it runs when pods can."""
         self.load_image(images.coredns())
@@ -236,6 +242,11 @@ class Cluster:
         for tar in self._images:
             node.load_image(tar)
 
+    def _start_node(self, node: Node) -> None:
+        node.start_kubelet()
+        if self.kube_proxy:
+            node.start_kube_proxy()
+
     def _wait_registered(self, nodes: Iterable[Node]) -> None:
         names = {f"node/{node.name}" for node in nodes}
         until(
@@ -249,7 +260,11 @@ class Cluster:
         return bool(self.kubectl("get", "serviceaccount", "default", "--ignore-not-found", "-o", "name"))
 
     def _remember(self) -> None:
-        about = {"nodes": [node.number for node in self.nodes], "images": [str(tar) for tar in self._images]}
+        about = {
+            "nodes": [node.number for node in self.nodes],
+            "images": [str(tar) for tar in self._images],
+            "kube_proxy": self.kube_proxy,
+        }
         (self.state / "cluster.json").write_text(json.dumps(about))
 
 

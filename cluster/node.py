@@ -11,10 +11,20 @@ from pathlib import Path
 from cluster import build, cgroups, network
 from cluster.credentials import Credentials
 from cluster.images import PAUSE
-from cluster.layout import DNS_SERVICE, DOMAIN, NETNS, UPSTREAM_DNS, control_plane_name, node_addresses, node_name
+from cluster.layout import (
+    DNS_SERVICE,
+    DOMAIN,
+    NETNS,
+    POD_CIDRS,
+    UPSTREAM_DNS,
+    control_plane_name,
+    node_addresses,
+    node_name,
+)
 from cluster.processes import command, start, until
 
 SETUP = Path(__file__).with_name("node.sh")
+KUBE_PROXY = "system:kube-proxy"
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 
 
@@ -51,7 +61,7 @@ class Node:
         config = self.folder / "containerd.toml"
         config.write_text(_containerd_config())
         self.start("containerd", build.program("containerd", "containerd"), "--config", str(config))
-        until(lambda: self._answers("ctr", "version"), f"containerd of {self.name} answers ({self.folder})")
+        until(lambda: self.ctr("version"), f"containerd of {self.name} answers ({self.folder})", errors=(RuntimeError,))
 
     def start_kubelet(self) -> None:
         """Start the kubelet; it registers the node by itself."""
@@ -61,6 +71,16 @@ class Node:
         self.start(
             "kubelet", build.program("kubernetes", "kubelet"), f"--config={config}", f"--kubeconfig={kubeconfig}",
             f"--hostname-override={self.name}", f"--node-ip={','.join(self.addresses)}",
+        )  # fmt: skip
+
+    def start_kube_proxy(self) -> None:
+        """Start kube-proxy (nftables mode), as a peer to compare with. It touches nothing outside the node."""
+        config, kubeconfig = self.folder / "kube-proxy.json", self.folder / "kube-proxy.conf"
+        config.write_text(json.dumps(_kube_proxy_config(kubeconfig), indent=1))
+        self.credentials.kubeconfig(KUBE_PROXY, kubeconfig)
+        self.start(
+            "kube-proxy", build.program("kubernetes", "kube-proxy"), f"--config={config}",
+            f"--hostname-override={self.name}",
         )  # fmt: skip
 
     def start(self, program: str, *argv: str) -> None:
@@ -128,12 +148,6 @@ class Node:
         """The log files of its programs."""
         return sorted(self.folder.glob("*.log"))
 
-    def _answers(self, name: str, *argv: str) -> bool:
-        done = subprocess.run(
-            [*self.enter(), build.program("containerd", name), *argv], capture_output=True, check=False, timeout=20
-        )
-        return done.returncode == 0
-
 
 def _containerd_config() -> str:
     return f"""\
@@ -188,4 +202,16 @@ def _kubelet_config(authority: Path) -> dict[str, object]:
         "oomScoreAdj": 0,
         "maxPods": 250,
         "serializeImagePulls": False,
+    }
+
+
+def _kube_proxy_config(kubeconfig: Path) -> dict[str, object]:
+    return {
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "mode": "nftables",
+        "clientConnection": {"kubeconfig": str(kubeconfig)},
+        "clusterCIDR": ",".join(POD_CIDRS),
+        "conntrack": {"maxPerCore": 0, "min": 0},  # the machine's own, shared by all nodes
+        "oomScoreAdj": 0,
     }

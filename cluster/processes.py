@@ -53,7 +53,7 @@ def start(
 def until(
     holds: Callable[[], T],
     what: str,
-    seconds: float = 60,
+    seconds: float = 120,
     pause: float = 0.05,
     errors: tuple[type[Exception], ...] = (),
 ) -> T:
