@@ -17,7 +17,7 @@ from bench.arms import PORT, Arm, Plain
 from bench.tools import ROOT, cpus, tool
 from tests.lab.netns import inside, ip
 from tests.lab.waiting import until
-from weft.proxy.process import binary
+from weft.proxy.spawn import binary
 
 H2_PORT = 8081
 ROUTER = "10.88.1.1"

@@ -11,7 +11,7 @@ from bench.l7_arms import H2_PORT, h2_server, http_answers, judges, pin_threads
 from bench.weft_arm import Weft
 from tests.lab import traces
 from tests.lab.waiting import until
-from weft.proxy.process import binary
+from weft.proxy.spawn import binary
 
 
 def policy(http: bool) -> str:

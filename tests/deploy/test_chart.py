@@ -25,6 +25,7 @@ EVERYTHING = (
     "prometheus.enabled=true",
     "prometheus.port=9000",
     "debug.enabled=true",
+    "envoy.enabled=false",
     "logOptions.format=json",
     "bpf.autoMount.enabled=false",
     "bpf.mapSizes.policy=65536",
@@ -63,14 +64,16 @@ def test_the_agent_understands_its_arguments(settings: tuple[str, ...]) -> None:
     options = Parser("weft agent", "").parse_words(arguments, agent["args"])
     assert options.kubernetes and options.node_name == "$(K8S_NODE_NAME)" and options.daemonset == "weft"
     assert options.health_port == agent["livenessProbe"]["httpGet"]["port"]
+    assert options.external_envoy_proxy == (settings is not EVERYTHING)
     assert options.tunnel == ("" if settings is EVERYTHING else "vxlan")
     if settings is EVERYTHING:
         assert dict(options.map_size) == {"policy": 65536, "flows": 2000000}
         assert options.service_cidr == ["10.96.0.0/16", "fd00:96::/108"]
 
 
-def test_no_container_that_stays_is_privileged() -> None:
-    pod = one(rendered(SERVER), "DaemonSet")["spec"]["template"]["spec"]
+@pytest.mark.parametrize("name", ["weft", "weft-envoy"])
+def test_no_container_that_stays_is_privileged(name: str) -> None:
+    pod = one(rendered(SERVER), "DaemonSet", name)["spec"]["template"]["spec"]
     for container in pod["containers"]:
         allowed = container["securityContext"]
         assert "privileged" not in allowed and allowed["readOnlyRootFilesystem"]

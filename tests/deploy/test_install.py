@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +15,7 @@ from deploy.image import build
 from tests.deploy.helm import CHART, helm
 from tests.lab.kubernetes import own_name, remove_orphans
 from tests.lab.waiting import until
+from weft.datapath.netns import entered
 
 LOOK = """
 ip -br link | cut -d' ' -f1; ip rule; ip -6 rule
@@ -97,10 +101,43 @@ def test_install_and_uninstall(installed: Cluster) -> None:
         return cluster.nodes[1].run("sh", "-c", asked)
 
     until(lambda: code("page") == "200" and code("other") == "403", "Envoy lets one page through", 60)
+    _upgrade_under_a_connection(cluster, address)
+    _end_of_envoys_pod(cluster, lambda: code("page"))
     cluster.kubectl("delete", "pod/server", "--timeout=60s")
 
     run_helm(cluster, "uninstall", "weft", "--wait")
-    ours = ("pods", "-n", "kube-system", "-l", "app.kubernetes.io/name=weft")
+    ours = ("pods", "-n", "kube-system", "-l", "app.kubernetes.io/part-of=weft")
     until(lambda: not cluster.get(*ours)["items"], "the agents are gone", 60)
     assert look(first) - before <= {"/run/weft", "/var/lib/weft"}  # volumes of the pod, which the kubelet made
     assert before - look(first) == set()
+
+
+def _agents(cluster: Cluster) -> set[str]:
+    pods = cluster.get("pods", "-n", "kube-system", "-l", "app.kubernetes.io/name=weft")["items"]
+    return {pod["metadata"]["uid"] for pod in pods}
+
+
+def _upgrade_under_a_connection(cluster: Cluster, address: str) -> None:
+    """New agents on both nodes; a connection through Envoy is the same before and after."""
+    old = _agents(cluster)
+    with closing(HTTPConnection(address, 8080, timeout=60)) as asking:
+        with entered(Path(f"/proc/{cluster.nodes[1].pid}/ns/net")):
+            asking.connect()
+        first = asking.sock
+        assert fetch(asking) == b"hello\n"
+        cluster.kubectl("-n", "kube-system", "rollout", "restart", "daemonset/weft")
+        cluster.kubectl("-n", "kube-system", "rollout", "status", "daemonset/weft", "--timeout=120s")
+        assert not _agents(cluster) & old
+        assert fetch(asking) == b"hello\n" and asking.sock is first
+
+
+def fetch(asking: HTTPConnection) -> bytes:
+    asking.request("GET", "/page", headers={"Connection": "keep-alive"})
+    return asking.getresponse().read()
+
+
+def _end_of_envoys_pod(cluster: Cluster, code: Callable[[], str]) -> None:
+    """Another Envoy, in another pod and control group, does what the first did."""
+    pods = ("-n", "kube-system", "-l", "app.kubernetes.io/name=weft-envoy")
+    cluster.kubectl("delete", "pods", *pods, "--timeout=60s")
+    until(lambda: code() == "200", "the next Envoy answers", 60)

@@ -17,7 +17,7 @@ from tests.proxy.scene import BACKENDS, SERVER, Client, Scene, again, cgroup_of,
 from weft.model.http import HttpMatch
 from weft.model.route import RouteTable
 from weft.proxy.listening import listens
-from weft.proxy.process import USER
+from weft.proxy.spawn import USER
 
 ONE, TWO, THREE = 10_101, 10_102, 10_103
 

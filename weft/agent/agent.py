@@ -57,6 +57,8 @@ class Settings:
     """Request headers whose values layer-7 flows show; those with credentials never."""
     otlp: Collector | None = None
     """Who gets spans of requests."""
+    external_envoy: bool = False
+    """Envoy is started by another process of the node's, in its own pod."""
 
 
 class Objects(Protocol):
@@ -140,6 +142,7 @@ class Agent(ABC):
             asyncio.get_running_loop().call_soon_threadsafe,
             self._settings.log_headers,
             self._settings.otlp,
+            self._settings.external_envoy,
         )
         self._stack.callback(self.layer7.close)
         numbers = NumberFile(self.paths.state_dir / "numbers.json")

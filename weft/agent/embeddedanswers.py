@@ -13,7 +13,7 @@ from weft.api.server import Refusal
 from weft.datapath.errors import CapacityError
 from weft.model.origin import ManifestError, Origin
 from weft.model.world import World
-from weft.proxy.process import ProxyError
+from weft.proxy.spawn import ProxyError
 from weft.runtime.errors import PodError
 from weft.sources import table
 from weft.sources.decode import decode

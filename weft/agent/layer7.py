@@ -20,8 +20,9 @@ from weft.model.net import RuleId
 from weft.model.origin import NOWHERE, ManifestError
 from weft.model.policy import Rule
 from weft.model.route import ClusterEndpoint, ClusterRef
-from weft.proxy.process import ProxyError
+from weft.proxy.launcher import Launcher, socket_path
 from weft.proxy.proxy import Proxy, ProxyStatus, Rejection
+from weft.proxy.spawn import ProxyError
 from weft.proxy.tracing import Collector
 from weft.runtime import cgroup
 from weft.sources.errors import ManifestErrors
@@ -60,22 +61,25 @@ class Layer7:
         call_soon: Callable[..., object],
         log_headers: Sequence[str] = (),
         otlp: Collector | None = None,
+        external: bool = False,
     ) -> None:
         """``take_in``: records of Envoy's access log. ``problem``: what is wrong with Envoy now, or "" for nothing.
 
-        ``call_soon``: the agent's loop's ``call_soon_threadsafe``, by which Envoy's thread speaks to it.
+        ``external``: a pod of its own starts Envoy (weft.proxy.launcher). ``call_soon``: the agent's loop's
+        ``call_soon_threadsafe``, by which Envoy's thread speaks to it.
         """
         self._datapath, self._problem = datapath, problem
-        self._cgroup = _cgroup(paths)
         self._call_soon, self._take_in = call_soon, take_in
         self._proxy = Proxy(
             _directory(paths),
-            self._cgroup,
+            _cgroup(paths),
             paths.name,
             on_records=self._records,
             on_exit=self._exit,
             log_headers=log_headers,
             otlp=otlp,
+            launcher=Launcher(socket_path(paths.run_dir)) if external else None,
+            on_start=datapath.watch_proxy,
         )
         self._known: dict[int, Listener] = {}
         self._clusters: Mapping[ClusterRef, tuple[ClusterEndpoint, ...]] = {}
@@ -169,8 +173,8 @@ class Layer7:
 
     def _watch(self) -> None:
         """Sockets that Envoy opens are entered for the kernel from the first on."""
-        self._cgroup.mkdir(parents=True, exist_ok=True)
-        self._datapath.watch_proxy(self._cgroup)
+        with self._proxy.process.cgroup() as cgroup:
+            self._datapath.watch_proxy(cgroup)
         if self._has_device:
             ways.open_proxy_ways()
         self._open = True

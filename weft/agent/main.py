@@ -60,6 +60,7 @@ class Options:
     cni_conf_dir: str = "/etc/cni/net.d"
     daemonset: str = ""
     """What runs this agent; empty: something else does."""
+    external_envoy: bool = False
     health_port: int = 0
     metrics_port: int = 0
     log_format: str = "text"
@@ -81,7 +82,13 @@ def main(options: Options, cleanup: bool = False) -> int:
             sysctl.make_writable()
             features.require(features.probe())
             upstream = tuple(map(_address, options.upstream_dns))
-            settings = Settings(upstream, options.map_sizes, options.log_headers, _collector(options.otlp_endpoint))
+            settings = Settings(
+                upstream,
+                options.map_sizes,
+                options.log_headers,
+                _collector(options.otlp_endpoint),
+                options.external_envoy,
+            )
             if asyncio.run(_run(paths, config, settings, options)):
                 return _clean_up(paths, options)
     except (OptionError, PortError, DatapathError, PodError, StoreError, OSError) as error:

@@ -47,9 +47,7 @@ METRICS = (
     Metric("weft_flows_stored", GAUGE, (), "Flow records that can be asked for"),
     Metric("weft_lost_events_total", COUNTER, ("source",), "Records that the kernel could not hand over"),
     Metric("weft_bpf_map_entries", GAUGE, ("map",), "Entries of a BPF map"),
-    Metric(
-        "weft_bpf_map_capacity", GAUGE, ("map",), "Entries that it can hold (when full: docs/ARCHITECTURE.md)"
-    ),
+    Metric("weft_bpf_map_capacity", GAUGE, ("map",), "Entries that it can hold (when full: docs/ARCHITECTURE.md)"),
     Metric("weft_proxy_up", GAUGE, (), "1: Envoy runs, for some rule or route needs it"),
     Metric("weft_proxy_memory_bytes", GAUGE, (), "Resident memory of Envoy"),
     Metric("weft_proxy_listeners", GAUGE, (), "Listeners that Envoy has taken"),

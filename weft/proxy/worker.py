@@ -19,10 +19,11 @@ from weft.proxy.accesslog import AccessLog
 from weft.proxy.ads import Ads, Key
 from weft.proxy.bootstrap import Paths
 from weft.proxy.listening import has_v6, listens
-from weft.proxy.process import USER, Process, ProxyError, open_port_range, reap, tell
+from weft.proxy.process import Process, open_port_range, reap, tell
 from weft.proxy.proxy import ProxyStatus, Rejection
 from weft.proxy.resources import cluster_resources, endpoint_resources, listener_resources, references
 from weft.proxy.service import GrpcServer
+from weft.proxy.spawn import USER, ProxyError
 from weft.proxy.tracing import Collector, collector_cluster
 from weft.proxy.wire import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resource, resource
 
