@@ -1,5 +1,6 @@
 # Two commands matter: `make demo` shows the thing, `make test` proves it. Both install what they need.
-.PHONY: build demo test test-kernels bench lint fmt golden clean wheel image cluster lab-kubernetes
+.PHONY: build demo test test-kernels bench lint fmt golden clean wheel image cluster \
+	demo-kubernetes lab-kubernetes lab-kubernetes-down
 PYTHON ?= python3
 BIN := .venv/bin
 PYTEST_ARGS ?=
@@ -33,8 +34,14 @@ bench: packages-bench build
 cluster: packages-cluster build ## every program of a real Kubernetes from its Go module, once for all clones
 	@$(BIN)/python -m cluster build
 
-lab-kubernetes: packages-cluster build ## a cluster of two nodes to play with, left up
-	@$(BIN)/python -m cluster up
+demo-kubernetes: packages-cluster packages-image build ## a real cluster of two nodes, weft by Helm, the shop on it
+	@$(BIN)/python -m examples.kubernetes.demo
+
+lab-kubernetes: packages-cluster packages-image build ## the same cluster with weft and the shop, left up to play with
+	@$(BIN)/python -m examples.kubernetes.demo --stay
+
+lab-kubernetes-down: build ## away with it
+	@$(BIN)/python -m cluster down --name lab
 
 lint: packages-lint build
 	@$(BIN)/ruff check .
