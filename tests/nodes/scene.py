@@ -102,6 +102,15 @@ class TestNode:
             self.ways = Nodes()
         self.commit(world)
 
+    def restart(self, world: World) -> None:
+        """As an agent that starts again."""
+        self.datapath.close()
+        with self.inside():
+            self.datapath = Datapath.open(self.paths, OPTIONS)
+        self.held, self.compiler, self.ways = self.datapath.read(), Compiler(), None
+        self.start(world)
+        self.datapath.bump_revision()
+
     def counted(self, verdict: Verdict, door: int = 1) -> int:
         """Packets to pods that met this verdict (with door 0: from pods)."""
         raw = self.datapath.maps["counters"].lookup((door * 256 + verdict).to_bytes(4, "little"))
@@ -109,6 +118,7 @@ class TestNode:
         return sum(int.from_bytes(raw[at : at + 8], "little") for at in range(0, len(raw), 16))
 
     def close(self) -> None:
+        """Safe to repeat."""
         with self.inside():
             self.devices.close()
             self.datapath.close()

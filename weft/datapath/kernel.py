@@ -38,6 +38,8 @@ FROM_POD, TO_POD, FROM_TUNNEL = "from_pod", "to_pod", "from_tunnel"
 QUERY, START_EXPIRY = "query", "start_expiry"
 PROXY_LISTEN, PROXY_OPENED, PROXY_FIND = "proxy_listen", "proxy_opened", "proxy_find"
 _FIND_AT_ONCE = 64
+_TIMER_ATTEMPTS = 100
+"""bpf_timer_init() takes memory without waiting for a lock, and has none when another CPU holds that (Linux 6.18)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +265,10 @@ class Datapath:
             netlink.request(rtnetlink.replace_filter(ifindex, parent, fd, program))
 
     def _start_expiry(self) -> None:
-        result = bpf.prog_test_run(self.programs[START_EXPIRY], bytes(64)).retval
+        for _ in range(_TIMER_ATTEMPTS):
+            result = bpf.prog_test_run(self.programs[START_EXPIRY], bytes(64)).retval
+            if result != errno.ENOMEM:
+                break
         if result:
             raise DatapathError("start the flow table's expiry", result)
 

@@ -3,14 +3,15 @@
 Direct routing: ``<podCIDR> via <node's address>``, over a link that both nodes are on. Routes that are not weft's
 (``rtnetlink.Route.ours``) are never touched: where one leads to a pod CIDR already, the network does it.
 
-VXLAN: ``<podCIDR> via <its first address> dev weft_vxlan encap ip dst <node's address>``. The device has no ARP, so the
-gateway is never asked for; thanks to it the kernel has a neighbour entry for each node instead of one for each pod.
+VXLAN: ``<podCIDR> via 169.254.1.2 dev weft_vxlan encap ip dst <node's address>``. The device has no ARP, so the gateway
+is never asked for; thanks to it the kernel has one neighbour entry, rather than one for each pod of the cluster.
 """
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address
 
 from weft.datapath import rtnetlink, ways
 from weft.datapath.errors import DatapathError
@@ -20,6 +21,8 @@ from weft.datapath.node import TUNNEL_DEVICE
 from weft.datapath.rtnetlink import UNICAST, Route, Tunnel
 from weft.model.net import IPAddress, IPNetwork
 from weft.model.nodes import NodeRoute, NodeRoutes
+
+TUNNEL_GATEWAY: dict[int, IPAddress] = {4: IPv4Address("169.254.1.2"), 6: IPv6Address("fe80::2")}
 
 
 class Nodes:
@@ -83,7 +86,8 @@ def _keep_routes(netlink: Netlink, whole: NodeRoutes, wanted: list[NodeRoute], v
                 raise _Unreachable(_taken(each))
         except _Unreachable as error:
             problems.append(str(error))
-    stale = [route for destination, route in ours.items() if destination not in routes]
+    # One to another device goes first: IPv6 looks the new one's gateway up, and would find it behind the old device.
+    stale = [old for where, old in ours.items() if where not in routes or routes[where].ifindex != old.ifindex]
     netlink.request(*map(rtnetlink.delete_route, stale), ignore=(errno.ESRCH,))
     new = [route for route in routes.values() if not _same(ours.get(route.destination), route)]
     netlink.request(*map(rtnetlink.add_route, new))
@@ -126,7 +130,7 @@ def _through_tunnel(whole: NodeRoutes, wanted: NodeRoute) -> Route:
     return Route(
         wanted.destination,
         rtnetlink.index_of(TUNNEL_DEVICE),
-        wanted.router,
+        TUNNEL_GATEWAY[wanted.destination.version],
         source=wanted.source,
         tunnel=Tunnel(wanted.address, whole.sender, TUNNEL_ID),
     )

@@ -16,8 +16,6 @@ class NodeRoute(NamedTuple):
     address: IPAddress
     """The node's own: of the same family with direct routing, of the underlay's through a tunnel."""
     node: str
-    router: IPAddress
-    """The node's own address in that CIDR."""
     source: IPAddress | None = None
     """What this node's own packets to those pods have as their source; None: whatever the kernel takes."""
 

@@ -77,7 +77,7 @@ def _routes(world: World, held: Iterable[tuple[Node, IPNetwork]], problems: list
             problems.append(f"node {node.name}: no IPv{version} address, so nothing leads to its pods {cidr}; {remedy}")
         else:
             own = router.get(cidr.version) if tunnel else None
-            routes.append(NodeRoute(cidr, address, node.name, router_address(cidr), own))
+            routes.append(NodeRoute(cidr, address, node.name, own))
     homeless = [node.name for node in _others(world) if not node.pod_cidrs]
     problems += [f"node {name}: no podCIDR yet, so no pod there can be reached" for name in homeless]
     addresses = {each: None for node in _others(world) for each in node.addresses}
