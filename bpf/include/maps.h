@@ -159,15 +159,8 @@ struct {
 	__type(value, struct affinity);
 } WEFT_MAP(affinity);
 
-/* What a socket dialled, and where that went. */
-struct dialled {
-	struct backend service;
-	struct backend backend;
-	__u32 backends; /* list the backend came from */
-	__u32 pad;
-};
-
-/* Connected sockets, TCP and UDP. Written and read by socket hooks; freed with the socket. */
+/* Connected sockets, TCP and UDP. Written and read by socket hooks, read by the agent when UDP backends go; freed with
+ * the socket. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

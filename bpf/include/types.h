@@ -243,7 +243,7 @@ struct backend {
 };
 _Static_assert(sizeof(struct backend) == 24, "backend");
 
-/* backend_members: is this backend still in the list? (only for lists with affinity) */
+/* backend_members: is this backend still in the list? (only for lists with affinity or of UDP) */
 struct member_key {
 	struct addr address;
 	__be16 port;
@@ -264,6 +264,24 @@ struct affinity {
 	__u64 last_seen_ns;
 };
 _Static_assert(sizeof(struct affinity) == 32, "affinity");
+
+/* peer_tcp, peers_udp: what a socket dialled, and where that went */
+struct dialled {
+	struct backend service;
+	struct backend backend;
+	__u32 backends; /* list the backend came from */
+	__u32 pad;
+};
+_Static_assert(sizeof(struct dialled) == 56, "dialled");
+
+/* One question to the `dialled` program (PROG_TEST_RUN only): the packet holds it, the answer overwrites it. */
+struct udp_socket {
+	struct backend local;
+	struct backend peer;
+	/* answer: */
+	struct dialled dialled;
+};
+_Static_assert(sizeof(struct udp_socket) == 104, "udp_socket");
 
 /* ---- events ---------------------------------------------------------------------------------------------------- */
 

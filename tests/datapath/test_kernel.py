@@ -64,7 +64,7 @@ def test_what_is_applied_is_read_back(running: Node) -> None:
         },
         services={ServiceKey(WIDE, 53, 17): ServiceEntry(4, 2, 60, 11)},
         backends={4: backends},
-        affinity_lists=frozenset({4}),
+        member_lists=frozenset({4}),
     )
     assert running.datapath.revision == 1
     running.apply(Write("policy", {}, (key,)), Write("endpoints", {}, (WIDE,)))

@@ -120,11 +120,12 @@ def test_a_service_without_selector_has_the_backends_that_somebody_wrote_down() 
     assert backends(desired, key("10.96.0.5", 53, UDP)) == []
 
 
-def test_affinity_lists_are_those_of_services_with_affinity() -> None:
+def test_backends_are_looked_up_in_lists_of_services_with_affinity_and_of_udp() -> None:
     desired = compile_world(world(replace(SERVICE, affinity_seconds=30), pod(1))).desired
     assert {entry.affinity_seconds for entry in desired.services.values()} == {30}
-    assert desired.affinity_lists == set(desired.backends)
-    assert not compile_world(world(SERVICE, pod(1))).desired.affinity_lists
+    assert desired.member_lists == set(desired.backends)
+    desired = compile_world(world(SERVICE, pod(1))).desired
+    assert desired.member_lists == {e.backends for k, e in desired.services.items() if k.protocol == UDP}
 
 
 def test_only_the_list_changes_when_a_backend_goes() -> None:
@@ -165,27 +166,35 @@ def test_no_service_ever_points_at_a_missing_or_short_list(sequence: list[World]
             else:
                 maps[name][where] = value
             for key_, entry in maps["services"].items():
-                _is_whole(entry, kernel.services.get(key_), desired.services.get(key_), (kernel, desired), maps)
+                searched = key_.protocol == UDP or entry.affinity_seconds > 0
+                _is_whole(
+                    entry, searched, kernel.services.get(key_), desired.services.get(key_), (kernel, desired), maps
+                )
         assert maps["services"] == desired.services
         assert maps["backends"] == {
             BackendKey(n, slot): b for n, some in desired.backends.items() for slot, b in enumerate(some)
         }
         assert maps["backend_members"].keys() == {
-            MemberKey(n, *b) for n in desired.affinity_lists for b in desired.backends[n]
+            MemberKey(n, *b) for n in desired.member_lists for b in desired.backends[n]
         }
         kernel = desired
         assert transition(kernel, desired) == ()
 
 
 def _is_whole(
-    entry: ServiceEntry, old: ServiceEntry | None, new: ServiceEntry | None, states: tuple[Desired, Desired], maps: dict
+    entry: ServiceEntry,
+    searched: bool,
+    old: ServiceEntry | None,
+    new: ServiceEntry | None,
+    states: tuple[Desired, Desired],
+    maps: dict[str, dict[Any, Any]],
 ) -> None:
     found: tuple[Backend | None, ...] = tuple(
         maps["backends"].get(BackendKey(entry.backends, slot)) for slot in range(entry.backend_count)
     )
     assert None not in found
     assert not found or found in [s.backends.get(e.backends) for s, e in zip(states, (old, new), strict=True) if e]
-    if entry.affinity_seconds:
+    if searched:
         assert all(MemberKey(entry.backends, *backend) in maps["backend_members"] for backend in found if backend)
 
 
@@ -195,5 +204,5 @@ def _renumbered(desired: Desired) -> Desired:
         desired,
         services={k: e._replace(backends=numbers[e.backends]) for k, e in desired.services.items()},
         backends={numbers[n]: some for n, some in desired.backends.items()},
-        affinity_lists=frozenset(numbers[n] for n in desired.affinity_lists),
+        member_lists=frozenset(numbers[n] for n in desired.member_lists),
     )

@@ -9,10 +9,11 @@ import asyncio
 import logging
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -22,6 +23,7 @@ from weft.agent.layer7 import Layer7
 from weft.agent.naming import Naming
 from weft.agent.numberfile import NumberFile
 from weft.agent.routestatus import RouteStatus
+from weft.agent.udpclients import UdpClients
 from weft.datapath import node
 from weft.datapath.errors import DatapathError
 from weft.datapath.kernel import Datapath
@@ -100,6 +102,10 @@ class Agent(ABC):
         """The node is up and its policy in force: take pods and changes from now on."""
 
     @abstractmethod
+    def _namespaces(self) -> Iterable[Path]:
+        """The pods' network namespaces, as files; others among them do no harm."""
+
+    @abstractmethod
     def describe(self) -> Json:
         """``source`` (a line) and ``pods`` (total, running, ready: this node's) for ``weft status``."""
 
@@ -149,7 +155,7 @@ class Agent(ABC):
         self.engine = Engine(self.datapath, self.layer7, numbers, World(self.config))
         self.engine.listeners.append(Naming(names, self.paths.cgroup, lambda: self.datapath.revision))
         world = await self._learn()
-        self.engine.listeners.append(RouteStatus(self.source))
+        self.engine.listeners += [RouteStatus(self.source), UdpClients(self.datapath, self._namespaces)]
         self.commit(world)
         self.datapath.enforce()
         node.bring_up(self.config)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from weft.agent.agent import Agent, Settings
@@ -61,6 +61,9 @@ class EmbeddedAgent(Agent):
         self.deployments.wake()
         self._spawn(self.deployments.run())
         self._spawn(self._keep_dns(self._zone_file.directory))
+
+    def _namespaces(self) -> Iterable[Path]:
+        return (self.paths.run_dir / "netns").glob("*")
 
     def describe(self) -> Json:
         pods = self.store.objects(POD)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +25,8 @@ from weft.sources.world import Edit, edited
 
 log = logging.getLogger("weft.agent")
 
+_NETNS = Path("/run/netns")
+"""Where container runtimes keep network namespaces."""
 POD_SECONDS = 10.0
 """How long an ADD waits until the API server's stream has its pod; the kubelet asks again after that."""
 
@@ -74,6 +76,9 @@ class KubernetesAgent(Agent):
         await self._stack.enter_async_context(serve(self.pods, socket))
         self._spawn(self.source.run())
         install(built("weft-cni"), self._cni.bin_dir, self._cni.conf_dir, socket)
+
+    def _namespaces(self) -> Iterable[Path]:
+        return _NETNS.glob("*")
 
     def describe(self) -> Json:
         world = self.engine.world

@@ -27,7 +27,7 @@ def entries(kernel: Desired) -> dict[MapName, int]:
         "backends": sum(map(len, kernel.backends.values())),
         "routes": len(kernel.routes),
         "nodes": len(kernel.nodes),
-        "backend_members": sum(len(kernel.backends[number]) for number in kernel.affinity_lists),
+        "backend_members": sum(len(kernel.backends[number]) for number in kernel.member_lists),
     }
 
 
@@ -66,5 +66,5 @@ def _holds(kernel: Desired, name: MapName, key: Any) -> bool:
     if name == "backends":
         return bool(key.slot < len(kernel.backends.get(key.backends, ())))
     if name == "backend_members":
-        return key.backends in kernel.affinity_lists
+        return key.backends in kernel.member_lists
     return key in getattr(kernel, name)

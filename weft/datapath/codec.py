@@ -83,7 +83,7 @@ def read(maps: Mapping[str, Map]) -> Desired:
         tables=_tables(maps["policy"]),
         services=(services := _services(maps["services"])),
         backends=(backends := _backends(maps["backends"], {entry.backends for entry in services.values()})),
-        affinity_lists=_affinity_lists(maps["backend_members"], backends),
+        member_lists=_member_lists(maps["backend_members"], backends),
         routes={
             RouteKey(*layouts.RouteKey.unpack(raw)): int.from_bytes(value, "little")
             for raw, value in maps["routes"].items()
@@ -150,7 +150,7 @@ def _backends(source: Map, in_use: set[int]) -> dict[int, tuple[Backend, ...]]:
     return found
 
 
-def _affinity_lists(source: Map, backends: Mapping[int, tuple[Backend, ...]]) -> frozenset[int]:
+def _member_lists(source: Map, backends: Mapping[int, tuple[Backend, ...]]) -> frozenset[int]:
     members: dict[int, set[Backend]] = {}
     for raw in source.keys():  # noqa: SIM118
         key = layouts.MemberKey.unpack(raw)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _ENCODED_AT_ONCE = 2048
 """Entries of a Write that are in the kernel's form at one time: what a big one allocates is not given back."""
 FROM_POD, TO_POD, FROM_TUNNEL = "from_pod", "to_pod", "from_tunnel"
-QUERY, START_EXPIRY = "query", "start_expiry"
+QUERY, DIALLED, START_EXPIRY = "query", "dialled", "start_expiry"
 PROXY_LISTEN, PROXY_OPENED, PROXY_FIND = "proxy_listen", "proxy_opened", "proxy_find"
 _FIND_AT_ONCE = 64
 _TIMER_ATTEMPTS = 100

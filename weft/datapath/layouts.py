@@ -451,6 +451,54 @@ class Affinity(NamedTuple):
         return cls(*_AFFINITY_0.unpack_from(data, offset), *_AFFINITY_1.unpack_from(data, offset + 24))
 
 
+_DIALLED_0 = struct.Struct(">16sH6x16sH6x")
+_DIALLED_1 = struct.Struct("<I4x")
+DIALLED_SIZE = 56
+
+
+class Dialled(NamedTuple):
+    """struct dialled"""
+
+    service_address: bytes
+    service_port: int
+    backend_address: bytes
+    backend_port: int
+    backends: int
+
+    def pack(self) -> bytes:
+        return _DIALLED_0.pack(self.service_address, self.service_port, self.backend_address, self.backend_port) + _DIALLED_1.pack(self.backends)
+
+    @classmethod
+    def unpack(cls, data: bytes, offset: int = 0) -> Dialled:
+        return cls(*_DIALLED_0.unpack_from(data, offset), *_DIALLED_1.unpack_from(data, offset + 48))
+
+
+_UDP_SOCKET_0 = struct.Struct(">16sH6x16sH6x16sH6x16sH6x")
+_UDP_SOCKET_1 = struct.Struct("<I4x")
+UDP_SOCKET_SIZE = 104
+
+
+class UdpSocket(NamedTuple):
+    """struct udp_socket"""
+
+    local_address: bytes
+    local_port: int
+    peer_address: bytes
+    peer_port: int
+    dialled_service_address: bytes
+    dialled_service_port: int
+    dialled_backend_address: bytes
+    dialled_backend_port: int
+    dialled_backends: int
+
+    def pack(self) -> bytes:
+        return _UDP_SOCKET_0.pack(self.local_address, self.local_port, self.peer_address, self.peer_port, self.dialled_service_address, self.dialled_service_port, self.dialled_backend_address, self.dialled_backend_port) + _UDP_SOCKET_1.pack(self.dialled_backends)
+
+    @classmethod
+    def unpack(cls, data: bytes, offset: int = 0) -> UdpSocket:
+        return cls(*_UDP_SOCKET_0.unpack_from(data, offset), *_UDP_SOCKET_1.unpack_from(data, offset + 96))
+
+
 _FLOW_EVENT_0 = struct.Struct("<Q16s16s")
 _FLOW_EVENT_1 = struct.Struct(">HHBBBB")
 _FLOW_EVENT_2 = struct.Struct("<IIIIIIIII")

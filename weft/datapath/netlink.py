@@ -46,10 +46,10 @@ def attrs(data: bytes, offset: int) -> dict[int, bytes]:
 
 
 class Netlink:
-    """A NETLINK_ROUTE socket."""
+    """A socket of a netlink family, NETLINK_ROUTE if none is named."""
 
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+    def __init__(self, family: int = socket.NETLINK_ROUTE) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, family)
         for option in (_CAP_ACK, _EXT_ACK, _STRICT):
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
         self._sequence = 0

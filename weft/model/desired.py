@@ -119,7 +119,7 @@ class Desired:
     services: Mapping[ServiceKey, ServiceEntry] = field(default_factory=dict)
     backends: Mapping[int, tuple[Backend, ...]] = field(default_factory=dict)
     """Backend lists by number; a list is never edited, only replaced under a new number."""
-    affinity_lists: frozenset[int] = frozenset()
+    member_lists: frozenset[int] = frozenset()
     """Lists whose members the kernel must be able to look up (map backend_members)."""
     routes: Mapping[RouteKey, int] = field(default_factory=dict)
     """Every routed service port has an entry of scope 0."""

@@ -124,7 +124,7 @@ class Compiler:
                 self._tables,
                 self._services.services,
                 self._services.backends,
-                self._services.affinity_lists,
+                self._services.member_lists,
                 self._routes.routes,
                 self._listeners.listeners,
                 self._routes.clusters,

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from weft.model.desired import Backend, ServiceEntry, ServiceKey
-from weft.model.net import TCP, to_wide
+from weft.model.net import TCP, UDP, to_wide
 from weft.model.objects import EndpointSlice, NamespacedName, Service, ServicePort, Workload
 from weft.model.route import ClusterEndpoint, ClusterRef
 from weft.model.world import World
 from weft.plan.backends import Candidate, chosen, cluster_endpoints, kernel_backends, pod_candidates, slice_candidates
-from weft.plan.diff import Changes, changes
+from weft.plan.diff import Changes, Edition, changes
 from weft.plan.numbering import NumberSpace
 from weft.policy.digests import digest
 
@@ -33,11 +33,12 @@ class Frontend(NamedTuple):
 
 
 class Services:
-    """``services``, ``backends`` and ``affinity_lists`` of the last world given to ``update``; replaced, not edited."""
+    """``services``, ``backends`` and ``member_lists`` of the last world given to ``update``; replaced, not edited."""
 
     def __init__(self, lists: NumberSpace, ids: NumberSpace) -> None:
         self._lists, self._ids = _Shared(lists), _Shared(ids)
-        self._affinity: Counter[bytes] = Counter()
+        self._searched: Counter[bytes] = Counter()
+        """Lists in which backends are looked up, and how many use them so."""
         self._world: World | None = None
         self._routed: frozenset[ClusterRef] = frozenset()
         self._watching: dict[Label, set[NamespacedName]] = {}
@@ -47,7 +48,7 @@ class Services:
         self._zones: Mapping[str, str] = {}
         self.services: Mapping[ServiceKey, ServiceEntry] = {}
         self.backends: Mapping[int, tuple[Backend, ...]] = {}
-        self.affinity_lists: frozenset[int] = frozenset()
+        self.member_lists: frozenset[int] = frozenset()
 
     def update(
         self,
@@ -150,11 +151,11 @@ class Services:
             (f.list_digest for f in came if f.backends), (f.list_digest for f in went if f.backends)
         )
         ids = self._ids.count((f.id_digest for f in came), (f.id_digest for f in went))
-        services, backends = dict(self.services), dict(self.backends)
+        services, backends = Edition(self.services), Edition(self.backends)
         for frontend in went:
-            services.pop(frontend.key, None)
+            services.remove(frontend.key)
         for number in lists.gone:
-            del backends[number]
+            backends.remove(number)
         for frontend in came:
             number = lists.numbers[frontend.list_digest] if frontend.backends else 0
             if number:
@@ -162,12 +163,16 @@ class Services:
             count, id_ = len(frontend.backends), ids.numbers[frontend.id_digest]
             services[frontend.key] = ServiceEntry(number, count, frontend.affinity_seconds, id_, int(frontend.routed))
         self.services = services
-        if backends != self.backends:
+        if backends.touched:
             self.backends = backends
-        self._affinity.subtract(f.list_digest for f in went if f.affinity_seconds and f.backends)
-        self._affinity.update(f.list_digest for f in came if f.affinity_seconds and f.backends)
-        self._affinity = +self._affinity
-        self.affinity_lists = frozenset(lists.numbers[each] for each in self._affinity)
+        self._searched.subtract(f.list_digest for f in went if _is_searched(f))
+        self._searched.update(f.list_digest for f in came if _is_searched(f))
+        numbers = {each: lists.numbers[each] for f in (*went, *came) if (each := f.list_digest) in lists.numbers}
+        come = {number for each, number in numbers.items() if self._searched[each]}
+        gone = {number for each, number in numbers.items() if not self._searched[each]} | set(lists.gone)
+        self._searched = +self._searched
+        if not (come <= self.member_lists and gone.isdisjoint(self.member_lists)):
+            self.member_lists = self.member_lists - gone | come
 
     def _frontends_of(self, service: Service) -> Iterator[Frontend]:
         addresses = service.cluster_ips if not service.headless else ()
@@ -188,6 +193,11 @@ class Services:
         else:
             found = slice_candidates(port, self._slices.get(service.key, {}).values())
         return chosen(service, found, self._world.node)
+
+
+def _is_searched(frontend: Frontend) -> bool:
+    """Clients stay with a backend for as long as it is in the list: by affinity, or because a UDP socket has it."""
+    return bool(frontend.backends) and (frontend.affinity_seconds > 0 or frontend.key.protocol == UDP)
 
 
 class _Count(NamedTuple):

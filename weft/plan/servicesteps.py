@@ -20,7 +20,8 @@ class ServiceSteps:
         self._gone = [number for number in lists if number not in desired.backends]
         self._come = [number for number in lists if number not in self._kernel.backends]
         self._edited = set(lists).difference(self._gone, self._come)
-        old, new = _members(kernel), _members(desired)
+        touched = {*lists, *(kernel.member_lists ^ desired.member_lists)}
+        old, new = _members(kernel, touched), _members(desired, touched)
         self._new_members = dict.fromkeys(new - old, True)
         self._old_members = tuple(sorted(old - new))
         routes = different(kernel.routes, desired.routes)
@@ -78,6 +79,7 @@ def _route_of(entry: ServiceEntry | None) -> int | None:
     return entry.id if entry is not None and entry.routed else None
 
 
-def _members(maps: Desired) -> set[MemberKey]:
-    lists = maps.backends
-    return {MemberKey(number, *each) for number in maps.affinity_lists for each in lists.get(number, ())}
+def _members(maps: Desired, numbers: set[int]) -> set[MemberKey]:
+    """Of these lists, as far as they are looked into."""
+    found = numbers & maps.member_lists
+    return {MemberKey(number, *each) for number in found for each in maps.backends.get(number, ())}
