@@ -8,6 +8,7 @@ numbers.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -23,7 +24,7 @@ from weft.proxy.spawn import ProxyError, spawn
 RUN_DIR = Path("/run/weft")
 CGROUP = b"cgroup"
 ROOM = 1 << 16
-PATIENCE, POLL = 8.0, 0.05
+PATIENCE, POLL, LOOK_SECONDS = 8.0, 0.05, 5.0
 
 
 def socket_path(run_dir: Path) -> Path:
@@ -95,21 +96,31 @@ def _members(folder: Path) -> list[str]:
 def serve(path: Path) -> None:
     """For ever: one request at a time."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody here waits for Envoy
+    while True:
+        with _listener(path) as listener:
+            while path.exists():  # an agent that ends for good takes its node's folder away, and another one may come
+                with contextlib.suppress(TimeoutError):
+                    asking, _ = listener.accept()
+                    with asking:
+                        _answer(asking)
+
+
+def _listener(path: Path) -> socket.socket:
+    """In its place with all its rights at once, whoever had it before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
     fresh.unlink(missing_ok=True)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        os.fchmod(listener.fileno(), 0o600)
-        listener.bind(str(fresh))
-        listener.listen()
-        fresh.rename(path)
-        while True:
-            asking, _ = listener.accept()
-            with asking:
-                _answer(asking)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    os.fchmod(listener.fileno(), 0o600)  # becomes that of the file (unix(7))
+    listener.bind(str(fresh))
+    listener.listen()
+    listener.settimeout(LOOK_SECONDS)
+    fresh.rename(path)
+    return listener
 
 
 def _answer(asking: socket.socket) -> None:
+    asking.settimeout(PATIENCE)
     message, descriptors, _, _ = socket.recv_fds(asking, ROOM, 2)
     try:
         if message == CGROUP:
