@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+from dataclasses import replace
 
 import pytest
 
-from tests.datapath.conftest import Node, endpoints
+from tests.datapath.conftest import OPTIONS, Node, endpoints
 from weft.datapath import netns, rtnetlink, stats
 from weft.datapath.netlink import Netlink
 from weft.datapath.pod import device_name, pod_mac
@@ -82,6 +83,18 @@ def test_a_removed_pod_leaves_nothing(running: Node) -> None:
     assert not running.netns(11).exists()
     assert not running.link_pin(11).exists()
     running.pods.remove(NAME, running.netns(11))
+
+
+def test_it_is_known_whether_the_program_is_attached(running: Node) -> None:
+    """By tcx and, as on older kernels, by clsact."""
+    device, ifindex = device_name(NAME), running.pod(11).ifindex
+    assert running.datapath.is_attached(device, ifindex)
+    running.detach_all()
+    assert not running.datapath.is_attached(device, ifindex) or not running.datapath.tcx
+    running.reopen(replace(OPTIONS, tcx=False))
+    assert running.datapath.is_attached(device, ifindex)
+    subprocess.run(["tc", "filter", "del", "dev", device, "ingress"], check=True)
+    assert not running.datapath.is_attached(device, ifindex)
 
 
 def test_the_runtime_calls_it_from_a_loop(running: Node) -> None:

@@ -241,10 +241,11 @@ class Datapath:
         (self._links / device).unlink(missing_ok=True)
 
     def is_attached(self, device: str, ifindex: int) -> bool:
-        """Whether the device has our program. With clsact that lives as long as the device, so nobody is asked."""
+        """Whether the pod's device has our program."""
         pin = self._links / device
         if not self.tcx:
-            return True
+            with Netlink() as netlink:
+                return FROM_POD in rtnetlink.filters(netlink, ifindex, rtnetlink.CLSACT_INGRESS)
         if not pin.exists():
             return False
         link = bpf.object_get(pin)

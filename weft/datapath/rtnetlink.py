@@ -12,7 +12,7 @@ from weft.model.net import IPAddress, IPNetwork
 
 (NEWLINK, DELLINK, GETLINK), SETLINK, (NEWADDR, DELADDR, GETADDR) = (16, 17, 18), 19, (20, 21, 22)
 (NEWRULE, DELRULE) = (32, 33)
-(NEWROUTE, DELROUTE, GETROUTE), NEWNEIGH, NEWQDISC, NEWTFILTER = (24, 25, 26), 28, 36, 44
+(NEWROUTE, DELROUTE, GETROUTE), NEWNEIGH, NEWQDISC, (NEWTFILTER, GETTFILTER) = (24, 25, 26), 28, 36, (44, 46)
 UP, NOARP, _MULTICAST = 1, 0x80, 0x1000
 UNICAST, LOCAL, UNREACHABLE = 1, 2, 7
 GLOBAL, LINK, _HOST = 0, 253, 254
@@ -283,6 +283,13 @@ def replace_filter(ifindex: int, parent: int, program: int, name: str) -> Messag
     info = (1 << 16) | socket.htons(3)  # priority, ETH_P_ALL
     body = struct.pack("=BxHiIII", 0, 0, ifindex, 1, parent, info) + attr(1, "bpf") + attr(2, options)
     return Message(NEWTFILTER, CREATE, body, f"attach {name} to device {ifindex}")
+
+
+def filters(netlink: Netlink, ifindex: int, parent: int) -> set[str]:
+    """Names of the BPF filters on that hook."""
+    header = struct.pack("=BxHiIII", 0, 0, ifindex, 0, parent, 0)
+    options = [attrs(data, 20).get(2, b"") for data in netlink.dump(GETTFILTER, header)]
+    return {attrs(one, 0).get(7, b"").rstrip(b"\0").decode() for one in options} - {""}
 
 
 def uplink(netlink: Netlink) -> Link | None:
