@@ -21,7 +21,7 @@ from weft.model.objects import NamespacedName
 from weft.model.policy import PolicyRef
 from weft.model.world import World
 from weft.sources.kubernetes import reflector
-from weft.sources.kubernetes.api import Api, ApiConfigError, ApiError
+from weft.sources.kubernetes.api import Api, ApiConfigError, ApiError, UnreachableError
 
 GOOD = {"endpointSelector": {"matchLabels": {"app": "web"}}, "ingress": [{}]}
 
@@ -67,22 +67,38 @@ def test_a_cut_wire(rest: Rest, namespace: str, wire: Wire, behind: Following, t
     until(lambda: not behind.source.problems, "the problem is gone")
 
 
-def test_a_frozen_wire(
+def test_connections_that_carry_nothing_any_more(
     rest: Rest, namespace: str, wire: Wire, behind: Following, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half-open: nobody says that the connection is gone. Bookmarks stop, and that is noticed."""
+    """Nobody says that they are gone."""
     monkeypatch.setattr(reflector, "SILENCE", 2.0)
     wire.cut()  # so that every watch is begun anew, with this patience
     until(lambda: behind.source.problems, "it is noticed")
     wire.heal()
     until(lambda: not behind.source.problems, "all is well")
-    wire.freeze()
-    key = NamespacedName(namespace, "new")
-    rest.create("Pod", *key, spec=pod_spec("node-2"))
-    until(lambda: behind.source.problems, "it is noticed", 60)
-    assert key not in behind.world.workloads
-    wire.heal()
-    behind.until(lambda world: world.workloads[key], "it catches up")
+    before = NamespacedName(namespace, "before")
+    rest.create("Pod", *before, spec=pod_spec("node-2"))
+    behind.until(lambda world: world.workloads[before], "it goes on")
+    wire.strand()
+    after = NamespacedName(namespace, "after")
+    rest.create("Pod", *after, spec=pod_spec("node-2"))
+    behind.until(lambda world: world.workloads[after], "silence is noticed")
+
+
+def test_nobody_waits_longer_than_the_api_server_is_away(control_plane: Cluster, wire: Wire) -> None:
+    async def ask() -> None:
+        api = Api.from_kubeconfig(control_plane.kubeconfig, "127.0.0.1", wire.port)
+        wire.cut()
+        with pytest.raises(UnreachableError):
+            await api.get("/version")
+        waiting = asyncio.create_task(api.pause(3600))
+        wire.heal()
+        await api.get("/version")
+        async with asyncio.timeout(30):
+            await waiting
+        await api.close()
+
+    asyncio.run(ask())
 
 
 def test_a_watch_that_is_silent_for_good_reasons_is_resumed(

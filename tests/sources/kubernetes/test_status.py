@@ -200,11 +200,13 @@ def second(control_plane: Cluster) -> Iterator[Following]:
         yield source
 
 
+def lease(rest: Rest) -> Json:
+    spec: Json = rest.get("Lease", "kube-system", "weft-status")["spec"]
+    return spec
+
+
 def holder(rest: Rest) -> str:
-    try:
-        return str(rest.get("Lease", "kube-system", "weft-status")["spec"].get("holderIdentity", ""))
-    except RuntimeError:
-        return ""
+    return str(lease(rest).get("holderIdentity", ""))
 
 
 @pytest.mark.parametrize("release", [True, False])
@@ -218,6 +220,10 @@ def test_one_writes_and_another_takes_over(
     assert not (leads(following) and leads(second))
     leader, other = (following, second) if leads(following) else (second, following)
     assert holder(rest) == leader._node
+    transitions = lease(rest)["leaseTransitions"]
+    times: set[str] = set()
+    until(lambda: times.add(lease(rest)["renewTime"]) or len(times) == 5, "it is renewed")  # type: ignore[func-returns-value]
+    assert lease(rest)["leaseTransitions"] == transitions, "nobody takes it from the one that has it"
     leader.stop(release)
     rest.create("CiliumNetworkPolicy", namespace, "web", spec=GOOD)
     rest.create("CiliumNetworkPolicy", namespace, "bad", spec=BAD)

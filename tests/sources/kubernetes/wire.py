@@ -10,15 +10,15 @@ from typing import Self
 
 
 class Wire:
-    """``cut``: connections end, and new ones are refused. ``freeze``: they stay, and nothing gets through."""
+    """``cut``: connections end, and new ones are refused. ``strand``: those that there are stay, and carry nothing any
+    more; new ones work (half-open, as after a load balancer forgot them)."""
 
     def __init__(self, port: int) -> None:
         self._upstream = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self._open = threading.Event()
-        self._open.set()
         self._is_cut = False
+        self._stranded: set[socket.socket] = set()
         self._sockets: set[socket.socket] = set()
         self._lock = threading.Lock()
         self.connections = 0
@@ -31,7 +31,6 @@ class Wire:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.cut()
-        self._open.set()
         self._listener.close()
 
     def cut(self) -> None:
@@ -41,12 +40,12 @@ class Wire:
                 with contextlib.suppress(OSError):
                     one.shutdown(socket.SHUT_RDWR)
 
-    def freeze(self) -> None:
-        self._open.clear()
+    def strand(self) -> None:
+        with self._lock:
+            self._stranded |= self._sockets
 
     def heal(self) -> None:
         self._is_cut = False
-        self._open.set()
 
     def _accept(self) -> None:
         while True:
@@ -71,13 +70,14 @@ class Wire:
     def _copy(self, source: socket.socket, sink: socket.socket) -> None:
         try:
             while data := source.recv(65536):
-                self._open.wait()
-                sink.sendall(data)
+                if source not in self._stranded:
+                    sink.sendall(data)
         except OSError:
             pass
         for one in (source, sink):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
         with self._lock:
-            self._sockets -= {source}
+            self._sockets.discard(source)
+            self._stranded.discard(source)
         source.close()

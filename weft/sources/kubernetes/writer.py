@@ -84,7 +84,6 @@ class StatusWriter:
         while True:
             if not held.is_set():
                 await held.wait()
-                self._due = dict.fromkeys(self._wanted)  # whatever the one before us left undone
                 for complaint in self._complaints.all():
                     self._complain(complaint, new=False)
             while held.is_set() and (self._due or self._due_events):
@@ -202,9 +201,9 @@ class StatusWriter:
             await self._api.send("POST", path, events.event(complaint, self._node, now))
         except ApiError as error:
             if error.code == 409 and new:
-                there: Any = msgspec.json.decode(await self._api.get(f"{path}/{events.name(complaint)}"))
-                patch = events.again(there.get("count") or 1, now)
-                await self._api.send("PATCH", f"{path}/{events.name(complaint)}", patch, MERGE_PATCH)
+                one = f"{path}/{events.name(complaint)}"
+                there: Any = msgspec.json.decode(await self._api.send("PATCH", one, events.again(now), MERGE_PATCH))
+                await self._api.send("PATCH", one, {"count": (there.get("count") or 1) + 1}, MERGE_PATCH)
             elif error.code != 409 and not _is_ending(error):
                 raise
 
