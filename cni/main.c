@@ -22,7 +22,7 @@ static const struct verb {
 	bool needs_netns;
 } verbs[] = {
 	{"ADD", 90, CNI_TRY_AGAIN, true},   {"DEL", 60, 0, false},
-	{"CHECK", 30, CNI_TRY_AGAIN, true}, {"STATUS", 10, CNI_NOT_AVAILABLE, false},
+	{"CHECK", 30, CNI_TRY_AGAIN, true}, {"STATUS", 30, CNI_NOT_AVAILABLE, false},
 	{"GC", 90, CNI_TRY_AGAIN, false},   {"VERSION", 0, 0, false},
 };
 

@@ -55,11 +55,13 @@ def test_what_was_deleted_meanwhile_goes_when_the_agent_is_back(containers: Runt
         assert (await containers.delete("c1")).text == ""
         assert (await containers.delete("c2", CNI_IFNAME="net1")).text == ""  # of which nobody knows
         containers.stop("c3")  # its namespace alone is gone, and the device with it
-        await until(lambda: not rtnetlink.index_of(device_name("c3")), "the kernel has ended the namespace", 30)
+        await until(lambda: not rtnetlink.index_of(device_name("c3")), "the kernel has ended the namespace", 60)
         async with agent(containers) as here:
             assert "c3" not in {key.name for key in here.pods.local}
-            await until(lambda: [key.name for key in here.pods.local] == ["c2"], "c1 is gone")
-            await until(lambda: not list((containers.socket.parent / "cni-deleted").iterdir()), "the notes are gone")
+            await until(lambda: [key.name for key in here.pods.local] == ["c2"], "c1 is gone", 60)
+            await until(
+                lambda: not list((containers.socket.parent / "cni-deleted").iterdir()), "the notes are gone", 60
+            )
             assert NamespacedName("default", "c1") in here.committed
             assert (await containers.call("CHECK", "c2")).text == ""
             await containers.delete("c2")
@@ -153,7 +155,7 @@ def test_the_agent_survives_nonsense(containers: Runtime, words: bytes) -> None:
             writer.close()
             before = len(list(Path("/proc/self/fd").iterdir()))
             assert (await containers.add(containers.start("c1"))).status == 0
-            await until(lambda: len(list(Path("/proc/self/fd").iterdir())) <= before, "descriptors are closed")
+            await until(lambda: len(list(Path("/proc/self/fd").iterdir())) <= before, "descriptors are closed", 60)
 
     asyncio.run(scene())
 

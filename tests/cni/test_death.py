@@ -50,7 +50,7 @@ def test_killed_in_the_middle_of_an_add(containers: Runtime, point: str, how: st
         async with agent(containers) as here:
             left = {key.name for key in here.pods.local}
             if how == "deleted meanwhile":
-                await until(lambda: not here.pods.local, "what was deleted is gone")
+                await until(lambda: not here.pods.local, "what was deleted is gone", 60)
             else:
                 assert left == ({"c1"} if point in ANSWERED else set())
             assert (await containers.add(containers.start("c2"))).status == 0

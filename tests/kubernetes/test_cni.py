@@ -99,9 +99,8 @@ def test_an_agent_that_is_killed_in_the_middle(mesh: Mesh) -> None:
 
 
 def events(mesh: Mesh, namespace: str) -> str:
-    """What failed sandboxes' Events say."""
-    found = mesh.cluster.get("events", "-n", namespace, "--field-selector", "reason=FailedCreatePodSandBox")["items"]
-    return "\n".join(event["message"] for event in found)
+    """What the kubelet says of pods that it cannot start: what ADD answered, or, when it asks no more, STATUS."""
+    return "\n".join(event["message"] for event in mesh.cluster.get("events", "-n", namespace)["items"])
 
 
 FILL = r"""

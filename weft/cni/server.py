@@ -28,7 +28,7 @@ log = logging.getLogger("weft.cni")
 _HEADER = struct.Struct("=8sII")
 _MAGIC = b"weftcni1"
 _ENVIRONMENT_MAX, _CONFIG_MAX = 1 << 18, 1 << 20
-_RECEIVE_SECONDS, _ACCEPT_SECONDS = 10.0, 0.1
+_RECEIVE_SECONDS, _ACCEPT_SECONDS = 30.0, 0.1
 _BACKLOG = 512
 _ONLY_FOR_THE_CALLER = ("ADD", "CHECK")
 """Nobody needs these any more when their caller is gone; the others are finished."""
