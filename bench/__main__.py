@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from bench import agent, intake, l7, packets, recording, scale, services, traffic
+from bench import agent, intake, kubernetes, l7, nodes, packets, recording, scale, services, traffic
 from bench.arms import Arm, Nft, Plain
 from bench.limits import Row
 from bench.report import document, table
@@ -53,12 +53,14 @@ def _recording(rounds: int, quick: bool) -> list[Row]:
 
 PARTS: dict[str, Callable[[int, bool], list[Row]]] = {
     "traffic": _traffic,
+    "nodes": lambda rounds, quick: nodes.measure(rounds, quick, say),
     "services": _services,
     "packets": lambda rounds, quick: packets.measure(rounds, quick, say),
     "scale": lambda rounds, quick: scale.measure(quick, say),
     "agent": lambda rounds, quick: agent.measure(rounds, quick, say),
     "records": lambda rounds, quick: intake.measure(rounds, quick, say),
     "recording": _recording,
+    "kubernetes": lambda rounds, quick: kubernetes.measure(rounds, quick, say),
     "l7": lambda rounds, quick: l7.measure(rounds, quick, say),
 }
 

@@ -14,6 +14,8 @@ from typing import Any
 
 from cluster import Cluster, Node
 from cluster.credentials import INSIDE
+from tests.lab import Held, Prober
+from tests.lab.tools import tool
 from tests.lab.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +113,21 @@ class Mesh:
 
     def exec(self, namespace: str, pod: str, *argv: str, seconds: float = 30) -> str:
         return self.cluster.kubectl("exec", "-n", namespace, pod, "--", *argv, seconds=seconds)
+
+    def enter(self, namespace: str, name: str) -> tuple[str, ...]:
+        """The words before a command that is to run in a pod's network namespace: it outlives the API server."""
+        found = self.cluster.get("pod", name, "-n", namespace)
+        node = next(node for node in self.cluster.nodes if node.name == found["spec"]["nodeName"])
+        container = found["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
+        tasks = [line.split() for line in node.ctr("tasks", "list").splitlines()]
+        pid = next(words[1] for words in tasks if words[0] == container)
+        return "nsenter", f"--net=/proc/{pid}/ns/net"
+
+    def prober(self, inside: Sequence[str]) -> Prober:
+        return Prober([*inside, tool("probe")])
+
+    def hold(self, inside: Sequence[str], address: str) -> Held:
+        return Held([*inside, tool("hold"), address, "80", "20", "60000"])
 
     def wait_pods(self, namespace: str, seconds: float = 90) -> None:
         """Until every pod of the namespace is ready."""

@@ -19,6 +19,7 @@ from weft.model.objects import LocalPod, NamespacedName, NodeConfig
 from weft.model.world import World
 from weft.runtime.ipam import AddressPool
 from weft.sources.kubernetes.api import Api
+from weft.sources.kubernetes.servicecidrs import service_cidrs
 from weft.sources.kubernetes.source import KubernetesSource
 from weft.sources.objects import Json
 from weft.sources.world import Edit, edited
@@ -41,18 +42,19 @@ class CniPlaces:
 
 class KubernetesAgent(Agent):
     def __init__(self, paths: NodePaths, config: NodeConfig, settings: Settings, api: Api, cni: CniPlaces) -> None:
-        """``config`` lacks what the Node object says; ``_before`` adds it."""
+        """``config`` lacks what the Node object says; ``_begin`` adds it."""
         super().__init__(paths, config, settings)
         self._api, self._cni = api, cni
         self.source: KubernetesSource = KubernetesSource(api, config.name, config.cluster, self._local, self.on_edits)
         self._is_up = False
 
     async def _begin(self) -> None:
-        """What the node is, as its object says."""
+        """What the node is, as its object says, and what the cluster is."""
         this = await self.source.own_node()
         self.config = replace(
             self.config,
             pod_cidrs=this.pod_cidrs,
+            service_cidrs=self.config.service_cidrs or await service_cidrs(self._api),
             router_addresses=tuple(network[1] for network in this.pod_cidrs),
             zone=this.zone,
         )
