@@ -38,7 +38,7 @@ def dialled(folder: Path, address: str, server: str, ports: tuple[int, ...]) -> 
     static = config["static_resources"]
     static["clusters"] = [cluster for cluster in static["clusters"] if cluster["type"] != "ORIGINAL_DST"]
     for port in ports:
-        cluster = {**original_destination(Phase.INGRESS, False), "name": f"server/{port}", "type": "STATIC"}
+        cluster = {**original_destination(Phase.INGRESS), "name": f"server/{port}", "type": "STATIC"}
         for name in ("lb_policy", "cleanup_interval", "upstream_bind_config"):
             cluster.pop(name, None)
         endpoint = {"endpoint": {"address": socket_address(server, port)}}
@@ -74,7 +74,7 @@ def tproxy(device: str, ports: tuple[int, ...]) -> str:
 def _bootstrap(folder: Path) -> Json:
     """weft's own, but whatever is in it is there from the beginning."""
     limits = Limits()
-    config = bootstrap("bench", Paths(folder), limits.heap_bytes, limits.connections, port_range=False)
+    config = bootstrap("bench", Paths(folder), limits.heap_bytes, limits.connections)
     del config["dynamic_resources"]
     config["static_resources"]["listeners"] = []
     return config

@@ -8,10 +8,6 @@ INLINE int to_pod_ends(struct trip *t)
 {
 	int pod = peer_find(&t->packet.destination, &t->to);
 
-	if (t->from_proxy) { /* in the name of anybody, to anybody: its flow or its mark's phase decides */
-		peer_find(&t->packet.source, &t->from);
-		return target_refused(&t->to);
-	}
 	if (!pod)
 		return VERDICT_UNKNOWN_TARGET;
 	/* Local pods come through the other door; the node's own packets were received from nowhere. */
@@ -26,23 +22,10 @@ INLINE int to_pod_ends(struct trip *t)
 	return VERDICT_FORWARDED;
 }
 
-/* The node's stack resets in Envoy's name, without a mark, what comes for a socket that Envoy no longer has. */
-INLINE int is_reset_for_proxy(const struct __sk_buff *skb, const struct trip *t)
-{
-	struct flow *flow;
-
-	if (t->decision.reason || skb->ingress_ifindex || !(t->packet.tcp_flags & TCP_RST))
-		return 0;
-	flow = bpf_map_lookup_elem(&flows, &t->key);
-	return flow && flow->proxy >> (t->side & 1) & 1;
-}
-
 /* t->decision.reason holds what parsing said. */
 SUBPROGRAM int to_pod_slow(struct __sk_buff *skb, struct trip *t)
 {
 	trip_start_slowly(t);
-	t->from_proxy = is_from_proxy(skb) || is_reset_for_proxy(skb, t);
-	t->phase = t->from_proxy ? phase_of_mark(skb->mark) : PHASE_NONE;
 	if (!t->decision.reason)
 		t->decision.reason = to_pod_ends(t);
 	if (t->decision.reason)
@@ -68,9 +51,7 @@ int to_pod(struct __sk_buff *skb)
 	t.side = flow_key_of(&t.packet, &t.key);
 	me = t.side & 1;
 	flow = bpf_map_lookup_elem(&flows, &t.key);
-	if (flow && flow_decides(flow, &t) &&
-	    (flow->proxy ? flow_side_proven(skb, flow, &t)
-			 : !flow->ifindex[me] && flow->ifindex[me ^ 1] && flow_device_fits(flow, &t)))
+	if (flow && flow_decides(flow, &t) && !flow->ifindex[me] && flow->ifindex[me ^ 1] && flow_device_fits(flow, &t))
 		return flow_pass(skb, &t, flow);
 	return to_pod_slow(skb, &t);
 }

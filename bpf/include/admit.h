@@ -1,4 +1,4 @@
-/* The slow path of both doors, once a packet's two ends are known: begin a flow, or decide one again. */
+/* The slow path of all doors, once a packet's two ends are known: begin a flow, or decide one again. */
 #ifndef WEFT_ADMIT_H
 #define WEFT_ADMIT_H
 
@@ -6,18 +6,18 @@
 #include "proxy.h"
 #include "trip.h"
 
-/* Writes into a flow what is known of its two ends. An end in Envoy has no device: its pod must not speak there. */
+/* Writes into a flow what is known of its two ends. An end in Envoy is at Envoy's device, not at its pod's. */
 INLINE void flow_set_ends(struct flow *flow, const struct trip *t)
 {
 	const struct peer *a = t->side ? &t->to : &t->from, *b = t->side ? &t->from : &t->to;
 
-	flow->ifindex[0] = flow->proxy & 1 ? 0 : a->pod.ifindex;
-	flow->ifindex[1] = flow->proxy & 2 ? 0 : b->pod.ifindex;
+	flow->ifindex[0] = flow->proxy & 1 ? t->proxy_ifindex : a->pod.ifindex;
+	flow->ifindex[1] = flow->proxy & 2 ? t->proxy_ifindex : b->pod.ifindex;
 	flow->tunnel = t->tunnel ? !!(a->flags & IPCACHE_REMOTE) | !!(b->flags & IPCACHE_REMOTE) << 1 : 0;
 	flow->identity[0] = a->pod.identity;
 	flow->identity[1] = b->pod.identity;
-	mac_copy((struct mac *)flow->mac[0], (const struct mac *)a->pod.mac);
-	mac_copy((struct mac *)flow->mac[1], (const struct mac *)b->pod.mac);
+	mac_copy((struct mac *)flow->mac[0], flow->proxy & 1 ? &proxy_mac : (const struct mac *)a->pod.mac);
+	mac_copy((struct mac *)flow->mac[1], flow->proxy & 2 ? &proxy_mac : (const struct mac *)b->pod.mac);
 }
 
 /* Enter what t->decision allows as a flow that side `initiator` began. */
@@ -42,8 +42,8 @@ GLOBAL int admit_flow(struct trip *t, __u32 initiator)
 	return flow_write(&t->key, &flow);
 }
 
-/* A segment of a connection that Envoy has and the flow table has not: begun over lo towards an address of the node, or
- * older than the table. `mark` is that of Envoy's socket. */
+/* A segment of a connection that Envoy has and the flow table has not, because it is older than the table. `mark` is
+ * that of Envoy's socket. */
 INLINE int admit_known(struct trip *t, __u32 mark)
 {
 	__u32 reply = mark != MARK_PROXY_ANSWER; /* Envoy began it, so this comes from its server */
@@ -69,13 +69,16 @@ INLINE int admit_new(struct __sk_buff *skb, struct trip *t)
 	int reason;
 
 	if (t->packet.protocol == IPPROTO_TCP && t->packet.role != ROLE_OPENS && !t->from_proxy) {
-		__u32 mark = proxy_socket_mark(skb, &t->packet);
+		__u32 mark = proxy_socket_mark(skb, t, 0);
 
 		if (mark)
 			return admit_known(t, mark);
 	}
-	if (t->from_proxy && !t->phase) /* an answer to nobody */
-		return VERDICT_PROXY_STRAY;
+	if (t->from_proxy) {
+		t->phase = phase_of_mark(proxy_socket_mark(skb, t, 1));
+		if (!t->phase) /* an answer to nobody */
+			return VERDICT_PROXY_STRAY;
+	}
 	if (t->from_proxy && t->from.pod.id && t->from.pod.id == t->to.pod.id)
 		return VERDICT_PROXY_HAIRPIN;
 	reason = leg_decide(t, 0, t->packet.policy_port, t->phase);
@@ -87,7 +90,7 @@ INLINE int admit_new(struct __sk_buff *skb, struct trip *t)
 			t->packet.quiet = !!(t->packet.tcp_flags & TCP_RST);
 			return VERDICT_POLICY_REVOKED;
 		}
-		if (!proxy_listens(&t->packet, t->decision.l7))
+		if (!t->proxy_ifindex || !proxy_listens(&t->packet, t->decision.l7))
 			return VERDICT_PROXY_GONE;
 		t->to_proxy = 1;
 	}
@@ -151,6 +154,8 @@ GLOBAL int admit(struct __sk_buff *skb, struct trip *t)
 	if (!flow || !flow_continues(flow, &t->packet, t->side))
 		return admit_new(skb, t);
 	t->to_proxy = flow->proxy >> (me ^ 1) & 1;
+	if (t->to_proxy && !t->proxy_ifindex)
+		return VERDICT_PROXY_GONE;
 	if (flow->state != FLOW_CUT || flow->revision != t->revision)
 		return admit_again(t, flow);
 	t->decision.egress_rule = flow->rule[0];

@@ -26,8 +26,8 @@
 #define PROXY_FAMILY_V4 2 /* AF_INET, AF_INET6; the C library's headers are not for BPF */
 #define PROXY_FAMILY_V6 10
 
-/* Where a program stands: at a pod's own device, or before all pods. Also the direction of its counters. */
-enum door { FROM_POD = 0, TO_POD = 1 };
+/* Where a program stands: at a pod's own device, before all pods, or at Envoy's device. */
+enum door { FROM_POD = 0, TO_POD = 1, FROM_PROXY = 2 };
 
 struct mac {
 	__u16 w[3];
@@ -35,6 +35,8 @@ struct mac {
 
 /* All host sides of pods' veths have this address, 02:77:65:66:74:01, so pods know their gateway without asking. */
 static const struct mac gateway_mac = {{0x7702, 0x6665, 0x0174}};
+/* Envoy's end of weft_proxy, 02:77:65:66:74:05. */
+static const struct mac proxy_mac = {{0x7702, 0x6665, 0x0574}};
 
 struct frame { /* struct ethhdr, but not packed: that would be read byte by byte */
 	struct mac destination;

@@ -6,7 +6,7 @@
 #include "event.h"
 #include <linux/pkt_cls.h>
 
-/* Towards the local pod behind `ifindex`, or to the stack when that is 0. Returns the hook's code. */
+/* Towards the local pod (or Envoy) behind `ifindex`, or to the stack when that is 0. Returns the hook's code. */
 INLINE int send(struct __sk_buff *skb, __u32 door, __u32 ifindex, const struct mac *pod)
 {
 	struct frame *frame = packet_start(skb);
@@ -18,7 +18,7 @@ INLINE int send(struct __sk_buff *skb, __u32 door, __u32 ifindex, const struct m
 	mac_copy(&frame->destination, pod);
 	mac_copy(&frame->source, &gateway_mac);
 	/* Straight into the pod's namespace; from the stack's side only its own device leads there. */
-	return door == FROM_POD ? bpf_redirect_peer(ifindex, 0) : bpf_redirect(ifindex, 0);
+	return door == TO_POD ? bpf_redirect(ifindex, 0) : bpf_redirect_peer(ifindex, 0);
 }
 
 /* send(), and count it. */

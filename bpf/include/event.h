@@ -29,9 +29,10 @@ struct record {
 	__u32 pad;
 };
 
-INLINE void count(__u8 reason, __u32 direction, __u32 bytes)
+/* Envoy's packets count as those to pods. */
+INLINE void count(__u8 reason, __u32 door, __u32 bytes)
 {
-	__u32 index = (direction & 1) << 8 | reason;
+	__u32 index = (door != FROM_POD) << 8 | reason;
 	struct counter *counter = bpf_map_lookup_elem(&counters, &index);
 
 	if (counter) {

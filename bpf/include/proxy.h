@@ -3,16 +3,8 @@
 #ifndef WEFT_PROXY_H
 #define WEFT_PROXY_H
 
-#include "deliver.h"
 #include "policy.h"
 #include "trip.h"
-
-/* Whether a packet at weft_host's egress is Envoy's. Only sockets of this node carry such a mark: what was received
- * from anywhere has a device. */
-INLINE int is_from_proxy(const struct __sk_buff *skb)
-{
-	return !skb->ingress_ifindex && skb->mark & MARK_PROXY;
-}
 
 INLINE __u8 phase_of_mark(__u32 mark)
 {
@@ -95,76 +87,51 @@ INLINE int proxy_listens(const struct packet *p, __u16 listener)
 	return 1;
 }
 
-/* The mark of Envoy's socket that a segment without a flow is for; 0 if there is none. */
-SUBPROGRAM __u32 proxy_socket_mark(struct __sk_buff *skb, const struct packet *p)
+/* The mark of Envoy's socket that a segment is for, or (`sent`) that it is of; 0 if there is none. */
+SUBPROGRAM __u32 proxy_socket_mark(struct __sk_buff *skb, const struct trip *t, int sent)
 {
+	const struct packet *p = &t->packet;
+	const struct addr *client = sent ? &p->destination : &p->source, *own = sent ? &p->source : &p->destination;
+	__be16 client_port = sent ? p->destination_port : p->source_port;
+	__be16 own_port = sent ? p->source_port : p->destination_port;
 	struct bpf_sock_tuple tuple = {};
 	struct bpf_sock *found;
 	__u32 mark = 0, size = sizeof(tuple.ipv4);
 
+	if (!t->proxy_ifindex)
+		return 0;
 	if (is_v4(&p->source)) {
-		tuple.ipv4.saddr = v4_of(&p->source);
-		tuple.ipv4.daddr = v4_of(&p->destination);
-		tuple.ipv4.sport = p->source_port;
-		tuple.ipv4.dport = p->destination_port;
+		tuple.ipv4.saddr = v4_of(client);
+		tuple.ipv4.daddr = v4_of(own);
+		tuple.ipv4.sport = client_port;
+		tuple.ipv4.dport = own_port;
 	} else {
 		size = sizeof(tuple.ipv6);
-		__builtin_memcpy(tuple.ipv6.saddr, &p->source, 16);
-		__builtin_memcpy(tuple.ipv6.daddr, &p->destination, 16);
-		tuple.ipv6.sport = p->source_port;
-		tuple.ipv6.dport = p->destination_port;
+		__builtin_memcpy(tuple.ipv6.saddr, client, 16);
+		__builtin_memcpy(tuple.ipv6.daddr, own, 16);
+		tuple.ipv6.sport = client_port;
+		tuple.ipv6.dport = own_port;
 	}
-	found = bpf_sk_lookup_tcp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+	found = bpf_sk_lookup_tcp(skb, &tuple, size, t->proxy_netns, 0);
 	if (!found)
 		return 0;
-	if (found->state != BPF_TCP_LISTEN && found->mark & MARK_PROXY)
+	if (found->state != BPF_TCP_LISTEN)
 		mark = found->mark & MARK_MASK;
 	bpf_sk_release(found);
 	return mark;
 }
 
-/* ---- the way there and back ---- */
-
-/* A packet from or to Envoy; `ifindex` and `pod` are the receiver's if it is a pod. Returns the hook's code. */
-SUBPROGRAM int proxy_send(struct __sk_buff *skb, __u32 door, __u32 to_proxy, __u32 ifindex, const struct mac *pod)
+/* Count a packet that goes to Envoy; `next`: PHASE_* of the listener. */
+INLINE void proxy_count(__u8 next, int begins, __u32 length)
 {
-	if (to_proxy) { /* the mark's rule makes the stack take it in, whatever its address is */
-		skb->mark = (skb->mark & ~MARK_MASK) | MARK_TO_PROXY;
-		return door == FROM_POD ? TC_ACT_OK : bpf_redirect(skb->ifindex, BPF_F_INGRESS);
-	}
-	if (ifindex)
-		return send(skb, door, ifindex, pod);
-	/* As if it came from a pod: forwarded, and masqueraded where that is due. */
-	skb->mark &= ~MARK_MASK;
-	return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
-}
+	__u32 index = next - PHASE_ROUTE;
+	struct proxy_count *counter = next ? bpf_map_lookup_elem(&proxied, &index) : 0;
 
-struct proxy_way {
-	__u32 ifindex; /* the receiver's, if it is a pod */
-	__u8 next;     /* PHASE_* of the listener */
-	__u8 begins;   /* 1: count a connection */
-	__u8 pad[2];
-	struct mac mac;
-	__u16 pad2;
-};
-
-/* proxy_send(), and count it. */
-SUBPROGRAM int proxy_deliver(struct __sk_buff *skb, const struct trip *t, const struct proxy_way *way)
-{
-	__u32 index = way->next - PHASE_ROUTE, length = skb->len;
-	int code = proxy_send(skb, t->door, t->to_proxy, way->ifindex, &way->mac);
-	struct proxy_count *counter;
-
-	count(code == TC_ACT_SHOT ? VERDICT_WRITE_ERROR : VERDICT_FORWARDED, t->door, length);
-	if (!t->to_proxy || !way->next)
-		return code;
-	counter = bpf_map_lookup_elem(&proxied, &index);
 	if (counter) {
-		counter->connections += way->begins;
+		counter->connections += begins;
 		counter->packets++;
 		counter->bytes += length;
 	}
-	return code;
 }
 
 #endif

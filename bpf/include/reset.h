@@ -4,7 +4,6 @@
 
 #include "deliver.h"
 #include "parse.h"
-#include "proxy.h"
 #include "trip.h"
 
 #define TCP_SEQ      4
@@ -92,9 +91,7 @@ SUBPROGRAM int answer_syn(struct __sk_buff *skb, const struct trip *t)
 	    bpf_skb_store_bytes(skb, p->l4 + TCP_ACK_SEQ, &ack, 4, 0) ||
 	    set_segment(skb, p->l4, 0, TCP_RST | TCP_ACK) || swap_ends(skb, p))
 		return TC_ACT_SHOT;
-	if (t->from_proxy)
-		skb->mark = MARK_TO_PROXY;
-	return bpf_redirect(skb->ifindex, t->door == FROM_POD ? 0 : BPF_F_INGRESS);
+	return bpf_redirect(skb->ifindex, t->door == TO_POD ? BPF_F_INGRESS : 0);
 }
 
 /* Answer a refused segment's sender with an RST; `both`: pass one on to the other end too, for a flow that existed.
@@ -112,17 +109,13 @@ SUBPROGRAM int reset(struct __sk_buff *skb, const struct trip *t, int both)
 		return TC_ACT_SHOT;
 	if (set_segment(skb, p->l4, ack, TCP_RST) || swap_ends(skb, p))
 		return TC_ACT_SHOT;
-	if (t->from_proxy)
-		skb->mark = MARK_TO_PROXY;
-	/* Back to the pod through its own device, or into the stack as if the pod had sent it. */
-	bpf_clone_redirect(skb, skb->ifindex, t->door == FROM_POD ? 0 : BPF_F_INGRESS);
+	/* Back to the pod or Envoy through its own device, or into the stack as if the pod had sent it. */
+	bpf_clone_redirect(skb, skb->ifindex, t->door == TO_POD ? BPF_F_INGRESS : 0);
 	if (!both)
 		return TC_ACT_SHOT;
 	if (swap_ends(skb, p) || set_segment(skb, p->l4, seq, TCP_RST | TCP_ACK))
 		return TC_ACT_SHOT;
-	if (t->from_proxy | t->to_proxy)
-		return proxy_send(skb, t->door, t->to_proxy, t->to.pod.ifindex, (const struct mac *)t->to.pod.mac);
-	return send(skb, t->door, t->to.pod.ifindex, (const struct mac *)t->to.pod.mac);
+	return send(skb, t->door, trip_ifindex(t), trip_mac(t));
 }
 
 #endif

@@ -16,7 +16,9 @@ struct trip {
 	__u32 revision;
 	__u32 tunnel; /* as struct config has it */
 	__u32 door;
-	__u32 device;    /* it came in by; 0 = made by this node */
+	__u32 device;        /* it came in by; 0 = made by this node */
+	__u32 proxy_ifindex; /* struct config's */
+	__u32 proxy_netns;
 	__u8 begins;     /* 1: first packet of a flow, or one whose verdict changed: worth a record */
 	__u8 ends;       /* 1: last packet of a flow that was decided again */
 	__u8 from_proxy; /* 1: from a socket of this node's Envoy */
@@ -36,6 +38,17 @@ INLINE void trip_start(struct trip *t)
 INLINE void trip_start_slowly(struct trip *t)
 {
 	__builtin_memset(&t->from, 0, sizeof(t->from) + sizeof(t->to));
+}
+
+/* The device behind which the packet's receiver is: a pod, Envoy, or 0 for the stack. */
+INLINE __u32 trip_ifindex(const struct trip *t)
+{
+	return t->to_proxy ? t->proxy_ifindex : t->to.pod.ifindex;
+}
+
+INLINE const struct mac *trip_mac(const struct trip *t)
+{
+	return t->to_proxy ? &proxy_mac : (const struct mac *)t->to.pod.mac;
 }
 
 /* A record of the trip as it stands. */

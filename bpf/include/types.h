@@ -9,7 +9,7 @@
 #include <linux/types.h>
 
 /* Layout version: written into the pin path, so that an agent never reads maps of another shape. */
-#define WEFT_LAYOUT_VERSION 2
+#define WEFT_LAYOUT_VERSION 3
 
 struct addr {
 	__u64 d[2]; /* network byte order */
@@ -59,7 +59,8 @@ _Static_assert(sizeof(struct ipcache_entry) == 16, "ipcache_entry");
 #define IPCACHE_UNASSIGNED 4u /* pod range, but no pod has the address */
 #define IPCACHE_REMOTE     8u /* pod range of another node */
 
-/* ---- nodes: who may send through the tunnel ------------------------------------------------------------------------ */
+/* ---- nodes: who may send through the tunnel ------------------------------------------------------------------------
+ */
 
 /* nodes: address of another node -> the pods that it may speak for. */
 struct node {
@@ -161,20 +162,12 @@ _Static_assert(sizeof(struct flow_count) == 8, "flow_count");
 #define PROXY_V6_HIGH 0x0100000000000000 /* 100::7765:6674 */
 #define PROXY_V6_LOW  0x77656674
 
-/* Marks of packets within the node's namespace. A packet loses its mark when it crosses namespaces. */
+/* Marks of Envoy's sockets. */
 #define MARK_MASK          0xf00u
-#define MARK_TO_PROXY      0x200u /* set by the doors: up to Envoy */
-#define MARK_PROXY         0x800u /* in all of Envoy's own: down to weft_host */
 #define MARK_PROXY_ANSWER  0x900u /* its accepted sockets */
 #define MARK_PROXY_ROUTED  0xa00u /* its upstream sockets: the phase that is done */
 #define MARK_PROXY_EGRESS  0xb00u
 #define MARK_PROXY_INGRESS 0xc00u
-
-/* Routing tables for MARK_TO_PROXY and for MARK_PROXY, and the rules' priorities. */
-#define PROXY_TABLE_IN  200
-#define PROXY_TABLE_OUT 201
-#define PROXY_RULE_IN   10
-#define PROXY_RULE_OUT  11
 
 /* Source ports of Envoy's upstream connections, apart from those of pods' own. */
 #define PROXY_PORT_FIRST 61000
@@ -334,12 +327,14 @@ enum event_type {
 /* config: one element, read by every packet. The timer that ages flows changes `now_ns`, the agent the rest. */
 struct config {
 	__u32 revision;
-	__u32 tunnel; /* ifindex of weft_vxlan: other nodes' pods send through it only; 0 = direct routing */
+	__u32 proxy_ifindex; /* of weft_proxy, which leads to Envoy; 0 = there is none */
+	__u32 proxy_netns;   /* its namespace, as this one numbers it */
+	__u32 tunnel;        /* ifindex of weft_vxlan: other nodes' pods send through it only; 0 = direct routing */
 	__u64 now_ns; /* monotonic clock at the timer's last tick (2 s apart): a real clock would cost each packet 20 ns
 		       */
 	__u64 node_netns; /* cookie of the node's network namespace */
 };
-_Static_assert(sizeof(struct config) == 24, "config");
+_Static_assert(sizeof(struct config) == 32, "config");
 
 struct counter {
 	__u64 packets;

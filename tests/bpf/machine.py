@@ -18,6 +18,8 @@ from weft.built import built
 from weft.datapath import bpf, layouts, netns, rtnetlink
 from weft.datapath.events import HEADER, RECORD, EventReader
 from weft.datapath.libbpf import Object
+from weft.datapath.node import PROXY_DEVICE, PROXY_MAC
+from weft.datapath.ways import make_proxy_network
 from weft.model.net import to_wide
 from weft.model.verdicts import Verdict
 
@@ -32,9 +34,8 @@ REMOTE = layouts.IPCACHE_REMOTE
 class Outcome(NamedTuple):
     verdict: Verdict
     goes: str
-    """``pod``, ``stack`` or ``nowhere``."""
+    """``pod`` (also: back where it came from), ``envoy``, ``stack`` or ``nowhere``."""
     packet: bytes
-    mark: int
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,12 @@ class Pod:
 class Machine:
     """Pods are numbers: number N has 10.0.0.N, fd00::N, endpoint N, class N, identity 65536 + N and device ``podN``."""
 
-    def __init__(self, loaded: Object, host_device: int) -> None:
+    def __init__(self, loaded: Object, host_device: int, proxy_netns: Path) -> None:
         self.maps = {name: loaded.map(name) for name in loaded.maps if "." not in name}
         self.programs = {name: loaded.program(name) for name in loaded.programs}
-        self.host_device = host_device
+        self.host_device, self._proxy_netns = host_device, proxy_netns
+        with rtnetlink.Netlink() as netlink:
+            self.proxy = rtnetlink.links(netlink)[PROXY_DEVICE]
         self.reader = EventReader(self.maps["events"])
         self.pods: dict[int, Pod] = {}
         self._fold_slots = range(self.maps["folds"].max_entries)
@@ -107,7 +110,7 @@ class Machine:
         self.maps["policy"].update(key.pack(), layouts.PolicyEntry(rule, action, flags, l7).pack())
 
     def revision(self, number: int) -> None:
-        self._set(revision=number)
+        self._set(revision=number, proxy_ifindex=self.proxy.ifindex, proxy_netns=self.proxy.peer_netns)
 
     def tunnel(self, ifindex: int) -> None:
         """Other nodes' pods send through this device; 0: by direct routing."""
@@ -131,15 +134,33 @@ class Machine:
         key = layouts.ProxyKey(socket_.family, port)
         self.maps["proxy_sockets"].update(key.pack(), struct.pack("=Q", socket_.fileno()))
 
+    @contextlib.contextmanager
+    def proxy_dials(self, source: tuple[str, int], target: tuple[str, int], mark: int) -> Iterator[None]:
+        """Envoy has a socket that is about to open a connection; its own SYN is not seen by any program."""
+        v6 = ":" in source[0]
+        with netns.entered(self._proxy_netns):
+            made = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET)
+        with made:
+            made.setsockopt(socket.IPPROTO_IPV6 if v6 else socket.SOL_IP, 75 if v6 else 19, 1)  # IP(V6)_TRANSPARENT
+            made.setsockopt(socket.SOL_SOCKET, 36, mark)  # SO_MARK
+            made.setblocking(False)
+            made.bind(source)
+            with contextlib.suppress(BlockingIOError):
+                made.connect(target)
+            yield
+
     # ---- packets --------------------------------------------------------------------------------------------------
 
     def from_pod(self, pod: Pod, packet: bytes) -> Outcome:
         return self._run("from_pod", packet, pod.ifindex, pod.ifindex)
 
-    def to_pod(self, packet: bytes, *, received: bool = False, mark: int = 0) -> Outcome:
+    def to_pod(self, packet: bytes, *, received: bool = False) -> Outcome:
         """``received``: forwarded from outside, rather than made by the node itself."""
         device = self.pods[min(self.pods)].ifindex if received else 0
-        return self._run("to_pod", packet, self.host_device, device, mark)
+        return self._run("to_pod", packet, self.host_device, device)
+
+    def from_proxy(self, packet: bytes) -> Outcome:
+        return self._run("from_proxy", packet, self.proxy.ifindex, self.proxy.ifindex)
 
     def from_tunnel(self, packet: bytes) -> Outcome:
         """Without a word about what carried it."""
@@ -152,18 +173,18 @@ class Machine:
         for packet in packets:
             bpf.prog_test_run(self.programs["from_pod"], packet, context)
 
-    def _run(self, program: str, packet: bytes, ifindex: int, ingress_ifindex: int, mark: int = 0) -> Outcome:
+    def _run(self, program: str, packet: bytes, ifindex: int, ingress_ifindex: int) -> Outcome:
         context = bytearray(192)  # struct __sk_buff
-        struct.pack_into("=I", context, 8, mark)
         struct.pack_into("=II", context, 36, ingress_ifindex, ifindex)
         before = self.counted()
         result = bpf.prog_test_run(self.programs[program], packet, bytes(context))
         after = self.counted()
         verdicts = [code for code in after if after[code] != before.get(code, 0)]
         assert len(verdicts) == 1 and after[verdicts[0]] == before.get(verdicts[0], 0) + 1, "counted exactly once"
-        return Outcome(
-            Verdict(verdicts[0]), GOES[result.retval], result.data, *struct.unpack_from("=I", result.context, 8)
-        )
+        goes = GOES[result.retval]
+        if goes == "pod" and result.data[:6] == PROXY_MAC:
+            goes = "envoy"
+        return Outcome(Verdict(verdicts[0]), goes, result.data)
 
     # ---- what came of it ------------------------------------------------------------------------------------------
 
@@ -207,10 +228,19 @@ def machine(folder: Path, sizes: Mapping[str, int] = SIZES) -> Iterator[Machine]
                     rtnetlink.set_link("weft_host", up=True),
                     rtnetlink.set_link("weft_net", up=True),
                 )
-            made = Machine(loaded, rtnetlink.index_of("weft_host"))
+            proxy_netns = folder / f"envoy-{uuid.uuid4().hex[:8]}"
+            make_proxy_network(proxy_netns, 1500)
+            try:
+                with rtnetlink.Netlink() as netlink:
+                    netlink.request(rtnetlink.set_link(PROXY_DEVICE, up=True))
+                made = Machine(loaded, rtnetlink.index_of("weft_host"), proxy_netns)
+            except BaseException:
+                netns.delete(proxy_netns)
+                raise
             try:
                 yield made
             finally:
+                netns.delete(proxy_netns)
                 made.reader.close()
                 for opened in made.maps.values():
                     opened.close()

@@ -17,7 +17,7 @@ BUDGETS = {"from_pod": 200_000, "to_pod": 200_000, "query": 400_000, "start_expi
            "service_sendmsg6": 50_000, "service_recvmsg6": 50_000}  # fmt: skip
 """The kernel gives up at 1,000,000; older verifiers need more for the same program."""
 SIZES = {"ENDPOINT": 40, "IPCACHE_KEY": 24, "IPCACHE_ENTRY": 16, "POLICY_KEY": 16, "POLICY_ENTRY": 8, "FLOW_KEY": 40,
-         "FLOW": 64, "FLOW_COUNT": 8, "SERVICE_KEY": 24, "SERVICE": 24, "BACKEND": 24, "FLOW_EVENT": 120, "CONFIG": 24,
+         "FLOW": 64, "FLOW_COUNT": 8, "SERVICE_KEY": 24, "SERVICE": 24, "BACKEND": 24, "FLOW_EVENT": 120, "CONFIG": 32,
          "POLICY_QUERY": 64}  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 
@@ -19,21 +20,21 @@ from weft.datapath.layouts import (
     EVENT_F_FROM_PROXY,
     EVENT_F_PROXIED,
     FLOW_CUT,
-    MARK_PROXY_ANSWER,
     MARK_PROXY_EGRESS,
     MARK_PROXY_INGRESS,
     MARK_PROXY_ROUTED,
-    MARK_TO_PROXY,
     PHASE_EGRESS,
     PHASE_INGRESS,
     POLICY_ALLOW,
 )  # fmt: skip
+from weft.datapath.node import PROXY_MAC
 from weft.model.verdicts import Verdict
 
 V = Verdict
 LISTENER, OTHER_LISTENER = 10_001, 10_002
 HTTP, OTHER_HTTP = 60, 61
 HOST_MACS = b"\2w\0\0\0\1"
+UPSTREAM = 61000
 
 
 @pytest.fixture
@@ -59,23 +60,40 @@ def envoy(http: Machine) -> Iterator[Machine]:
         yield http
 
 
-def host(version: int, source: str, target: str, payload: bytes) -> bytes:
+def host(source: str, target: str, payload: bytes) -> bytes:
     """A frame that the node's stack sends out of weft_host."""
     return with_checksum(eth(ip(source, target, TCP, payload), HOST_MACS, HOST_MACS))
+
+
+def envoys(source: str, target: str, payload: bytes) -> bytes:
+    """A frame of Envoy's."""
+    return with_checksum(eth(ip(source, target, TCP, payload), PROXY_MAC, GATEWAY))
 
 
 class Leg(Talk):
     """Port 40000 of the client → Envoy in the server's name."""
 
-    def envoy_answers(self, flags: int, mark: int = MARK_PROXY_ANSWER, *, received: bool = False) -> V:
-        packet = host(4, self.addresses[1], self.addresses[0], tcp(80, 40000, flags))
-        return self.machine.to_pod(packet, mark=mark, received=received).verdict
+    def envoy_answers(self, flags: int) -> V:
+        return self.machine.from_proxy(envoys(self.addresses[1], self.addresses[0], tcp(80, 40000, flags))).verdict
+
+    def node_answers(self, flags: int, *, received: bool = False) -> V:
+        packet = host(self.addresses[1], self.addresses[0], tcp(80, 40000, flags))
+        return self.machine.to_pod(packet, received=received).verdict
+
+
+def ends(machine: Machine, version: int) -> tuple[str, str]:
+    return machine.pods[OPEN].at(version), machine.pods[SERVER].at(version)
 
 
 def upstream(machine: Machine, version: int, flags: int = SYN, seq: int = 1000) -> bytes:
     """Port 61000 of Envoy in the client's name → the server."""
-    a, b = machine.pods[OPEN].at(version), machine.pods[SERVER].at(version)
-    return host(version, a, b, tcp(61000, 80, flags, seq=seq))
+    return envoys(*ends(machine, version), tcp(UPSTREAM, 80, flags, seq=seq))
+
+
+def dials(machine: Machine, version: int, mark: int) -> AbstractContextManager[None]:
+    """Envoy has the socket for that."""
+    client, server = ends(machine, version)
+    return machine.proxy_dials((client, UPSTREAM), (server, 80), mark)
 
 
 @VERSIONS
@@ -97,28 +115,29 @@ def test_the_clients_leg(envoy: Machine, version: int) -> None:
     leg = Leg(envoy, version)
     for flags in (SYN, ACK):  # the slow way and the fast one
         outcome = envoy.from_pod(leg.client, leg.asks(flags))
-        assert (outcome.verdict, outcome.goes, outcome.mark) == (V.FORWARDED, "stack", MARK_TO_PROXY)
+        assert (outcome.verdict, outcome.goes) == (V.FORWARDED, "envoy")
     flow = leg.flow
     client, server = flow.initiator, 1 - flow.initiator
     assert (flow.l7, flow.proxy, flow.phase, flow.next) == (LISTENER, 1 << server, 0, PHASE_INGRESS)
     assert ((flow.ifindex_0, flow.ifindex_1)[client], (flow.ifindex_0, flow.ifindex_1)[server]) == (
         leg.client.ifindex,
-        0,
+        envoy.proxy.ifindex,
     )
     (event,) = envoy.events()
     assert event.flags & (EVENT_F_PROXIED | EVENT_F_FROM_PROXY) == EVENT_F_PROXIED
     assert leg.envoy_answers(SYN | ACK) is V.FORWARDED
     assert leg.envoy_answers(ACK) is V.FORWARDED
-    assert leg.envoy_answers(ACK, mark=0) is V.FORGED_HOST_SOURCE, "made by the node, but not by Envoy"
-    assert leg.envoy_answers(ACK, received=True) is V.FORGED_HOST_SOURCE, "from outside, with a mark that somebody set"
+    assert leg.node_answers(ACK) is V.FORGED_HOST_SOURCE, "made by the node, but not by Envoy"
+    assert leg.node_answers(ACK, received=True) is V.FORGED_HOST_SOURCE, "from outside"
     assert leg.answer(ACK) is V.PROXY_PORT_TAKEN, "the server itself"
-    assert leg.envoy_answers(RST, mark=0) is V.FORWARDED, "the node's stack, for a socket that Envoy has no more"
+    assert leg.envoy_answers(RST) is V.FORWARDED, "for a socket that Envoy has no more"
 
 
 @VERSIONS
 def test_envoys_leg(envoy: Machine, version: int) -> None:
     client, server = envoy.pods[OPEN], envoy.pods[SERVER]
-    outcome = envoy.to_pod(upstream(envoy, version), mark=MARK_PROXY_INGRESS)
+    with dials(envoy, version, MARK_PROXY_INGRESS):
+        outcome = envoy.from_proxy(upstream(envoy, version))
     assert (outcome.verdict, outcome.goes, outcome.packet[:12]) == (V.FORWARDED, "pod", server.mac + GATEWAY)
     ((_, flow),) = envoy.flows()
     assert (flow.l7, flow.proxy, flow.phase, flow.next) == (0, 1 << flow.initiator, PHASE_INGRESS, 0)
@@ -126,54 +145,57 @@ def test_envoys_leg(envoy: Machine, version: int) -> None:
     assert event.flags & (EVENT_F_PROXIED | EVENT_F_FROM_PROXY) == EVENT_F_FROM_PROXY
     back = with_checksum(eth(ip(server.at(version), client.at(version), TCP, tcp(80, 61000, SYN | ACK)), server.mac))
     outcome = envoy.from_pod(server, back)
-    assert (outcome.verdict, outcome.goes, outcome.mark) == (V.FORWARDED, "stack", MARK_TO_PROXY)
-    assert envoy.to_pod(upstream(envoy, version, ACK), mark=MARK_PROXY_INGRESS).verdict is V.FORWARDED
+    assert (outcome.verdict, outcome.goes) == (V.FORWARDED, "envoy")
+    assert envoy.from_proxy(upstream(envoy, version, ACK)).verdict is V.FORWARDED
     for flags in (SYN, ACK):
         mine = with_checksum(eth(ip(client.at(version), server.at(version), TCP, tcp(61000, 80, flags)), client.mac))
         assert envoy.from_pod(client, mine).verdict is V.PROXY_PORT_TAKEN, "the pod itself"
-        assert envoy.to_pod(upstream(envoy, version, flags), received=True).verdict is V.FORGED_HOST_SOURCE
-        forged = envoy.to_pod(upstream(envoy, version, flags), received=True, mark=MARK_PROXY_INGRESS)
-        assert forged.verdict is V.FORGED_HOST_SOURCE
+        for received in (True, False):
+            forged = envoy.to_pod(host(*ends(envoy, version), tcp(61000, 80, flags)), received=received)
+            assert forged.verdict is V.FORGED_HOST_SOURCE
     envoy.revision(2)
-    assert envoy.from_pod(server, back).mark == MARK_TO_PROXY, "decided again"
+    assert envoy.from_pod(server, back).goes == "envoy", "decided again"
 
 
 @VERSIONS
 def test_between_two_phases(envoy: Machine, version: int) -> None:
     """Envoy's connection after the client's rules goes to Envoy for the server's, and the answers come back so."""
-    for flags in (SYN, ACK):
-        outcome = envoy.to_pod(upstream(envoy, version, flags), mark=MARK_PROXY_EGRESS)
-        assert (outcome.verdict, outcome.goes, outcome.mark) == (V.FORWARDED, "pod", MARK_TO_PROXY)
-        assert outcome.packet[:6] == HOST_MACS, "not to the pod's device, but in at weft_host's"
+    with dials(envoy, version, MARK_PROXY_EGRESS):
+        for flags in (SYN, ACK):
+            outcome = envoy.from_proxy(upstream(envoy, version, flags))
+            assert (outcome.verdict, outcome.goes) == (V.FORWARDED, "envoy")
     ((_, flow),) = envoy.flows()
     assert (flow.l7, flow.proxy, flow.phase, flow.next) == (LISTENER, 3, PHASE_EGRESS, PHASE_INGRESS)
-    back = host(version, envoy.pods[SERVER].at(version), envoy.pods[OPEN].at(version), tcp(80, 61000, SYN | ACK))
-    assert envoy.to_pod(back, mark=MARK_PROXY_ANSWER).mark == MARK_TO_PROXY
-    assert envoy.to_pod(back).verdict is V.FORGED_HOST_SOURCE
+    back = (*ends(envoy, version)[::-1], tcp(80, 61000, SYN | ACK))
+    assert envoy.from_proxy(envoys(*back)).goes == "envoy"
+    assert envoy.to_pod(host(*back)).verdict is V.FORGED_HOST_SOURCE
 
 
 @VERSIONS
-def test_to_the_world_without_the_mark(envoy: Machine, version: int) -> None:
-    packet = host(version, envoy.pods[OPEN].at(version), OUTSIDE[version], tcp(61000, 443, SYN))
-    outcome = envoy.to_pod(packet, mark=MARK_PROXY_EGRESS)
-    assert (outcome.verdict, outcome.goes, outcome.mark) == (V.FORWARDED, "pod", 0)
-    back = host(version, OUTSIDE[version], envoy.pods[OPEN].at(version), tcp(443, 61000, SYN | ACK))
-    assert envoy.to_pod(back, received=True).mark == MARK_TO_PROXY
-    assert envoy.to_pod(back, mark=MARK_PROXY_ANSWER).verdict is V.PROXY_PORT_TAKEN
+def test_to_the_world(envoy: Machine, version: int) -> None:
+    ends = envoy.pods[OPEN].at(version), OUTSIDE[version]
+    with envoy.proxy_dials((ends[0], UPSTREAM), (ends[1], 443), MARK_PROXY_EGRESS):
+        outcome = envoy.from_proxy(envoys(*ends, tcp(61000, 443, SYN)))
+    assert (outcome.verdict, outcome.goes) == (V.FORWARDED, "stack")
+    back = (*ends[::-1], tcp(443, 61000, SYN | ACK))
+    assert envoy.to_pod(host(*back), received=True).goes == "envoy"
+    assert envoy.from_proxy(envoys(*back)).verdict is V.PROXY_PORT_TAKEN
 
 
 @VERSIONS
 def test_what_envoy_may_not(envoy: Machine, version: int) -> None:
-    """Policy refuses its connection: answered at once, through the stack. A pod's connection to itself, likewise."""
+    """Policy refuses its connection: answered at once. A pod's connection to itself, likewise."""
     envoy.pod(OPEN, egress=EGRESS)  # which does not allow this class's SYN to itself, nor UDP
     envoy.rule(62, layouts.POLICY_DENY, rule=8)
     envoy.pod(SERVER, ingress=62)
-    outcome = envoy.to_pod(upstream(envoy, version, seq=1000), mark=MARK_PROXY_ROUTED)
-    assert (outcome.verdict, outcome.goes, outcome.mark) == (V.POLICY_DENY, "pod", MARK_TO_PROXY)
+    with dials(envoy, version, MARK_PROXY_ROUTED):
+        outcome = envoy.from_proxy(upstream(envoy, version, seq=1000))
+    assert (outcome.verdict, outcome.goes) == (V.POLICY_DENY, "envoy")
     assert segment(outcome.packet) == (80, 61000, 0, RST | ACK) and outcome.packet == with_checksum(outcome.packet)
-    own = host(version, *(envoy.pods[OPEN].at(version),) * 2, tcp(61000, 80, SYN))
-    outcome = envoy.to_pod(own, mark=MARK_PROXY_ROUTED)
-    assert (outcome.verdict, outcome.mark) == (V.PROXY_HAIRPIN, MARK_TO_PROXY)
+    own = envoy.pods[OPEN].at(version)
+    with envoy.proxy_dials((own, UPSTREAM), (own, 80), MARK_PROXY_ROUTED):
+        outcome = envoy.from_proxy(envoys(own, own, tcp(61000, 80, SYN)))
+    assert (outcome.verdict, outcome.goes) == (V.PROXY_HAIRPIN, "envoy")
     assert not envoy.flows()
 
 
@@ -190,17 +212,18 @@ def test_errors_go_to_whose_packet_it_was(envoy: Machine, version: int) -> None:
     client, server = envoy.pods[OPEN], envoy.pods[SERVER]
     leg = Leg(envoy, version)
     assert leg.ask(SYN) is V.FORWARDED
-    assert envoy.to_pod(upstream(envoy, version), mark=MARK_PROXY_INGRESS).verdict is V.FORWARDED
+    with dials(envoy, version, MARK_PROXY_INGRESS):
+        assert envoy.from_proxy(upstream(envoy, version)).verdict is V.FORWARDED
     sent = upstream(envoy, version)[14:]
     error = eth(about(version, sent, 3, 1, server.at(version), client.at(version)), server.mac)
     outcome = envoy.from_pod(server, error)
-    assert (outcome.verdict, outcome.goes, outcome.mark) == (V.FORWARDED, "stack", MARK_TO_PROXY)
+    assert (outcome.verdict, outcome.goes) == (V.FORWARDED, "envoy")
     forged = eth(about(version, leg.asks(SYN)[14:], 3, 1, server.at(version), client.at(version)), server.mac)
     assert envoy.from_pod(server, forged).verdict is V.UNKNOWN_FLOW_ERROR, "the server never got that packet"
-    answer = host(version, server.at(version), client.at(version), tcp(80, 40000, SYN | ACK))[14:]
+    answer = host(server.at(version), client.at(version), tcp(80, 40000, SYN | ACK))[14:]
     about_answer = eth(about(version, answer, 3, 1, client.at(version), server.at(version)), client.mac)
     outcome = envoy.from_pod(client, about_answer)
-    assert (outcome.verdict, outcome.goes, outcome.mark) == (V.FORWARDED, "stack", MARK_TO_PROXY)
+    assert (outcome.verdict, outcome.goes) == (V.FORWARDED, "envoy")
 
 
 @VERSIONS
@@ -213,7 +236,7 @@ def test_decided_again(envoy: Machine, version: int) -> None:
         envoy.revision(revision)
         outcome = envoy.from_pod(leg.client, leg.asks(ACK))
         assert outcome.verdict is verdict
-        assert outcome.mark == MARK_TO_PROXY, "the reset goes there too"
+        assert outcome.goes == "envoy", "the reset too"
     assert leg.flow.state == FLOW_CUT
 
 

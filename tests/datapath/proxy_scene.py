@@ -17,9 +17,10 @@ import pytest
 
 from tests.datapath.conftest import FAMILY, HOST, Node
 from tests.lab.waiting import until
-from weft.datapath import layouts, netns, node, rtnetlink, stats
+from weft.datapath import layouts, netns, rtnetlink, stats
 from weft.datapath.events import HEADER, RECORD, EventReader
 from weft.datapath.netlink import Netlink
+from weft.datapath.ways import open_proxy_way
 from weft.model.desired import (
     ACTION_ALLOW,
     ACTION_NONE,
@@ -61,9 +62,10 @@ class Scene:
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def proxy(self, *listeners: str) -> subprocess.Popen[str]:
-        """Starts the proxy in the node's namespace and in its cgroup, and waits until it listens."""
+        """Starts the proxy in its namespace and its cgroup, and waits until it listens."""
         command = [sys.executable, "-m", "tests.datapath.transparent", str(self.cgroup), *listeners]
-        made = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        with netns.entered(self.node.paths.proxy_netns):
+            made = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.processes.append(made)
         assert made.stdout is not None and made.stdout.readline() == "ready\n"
         return made
@@ -139,7 +141,7 @@ def ip(*commands: str) -> None:
 
 @contextlib.contextmanager
 def proxy_scene(running: Node, tmp_path: Path) -> Iterator[Scene]:
-    """Three pods, a world behind an uplink, the ways to the proxy open, and a cgroup for it that is watched."""
+    """Three pods, a world behind an uplink, the way to the proxy open, and a cgroup for it that is watched."""
     world = tmp_path / "world"
     outside = netns.create(world)
     with Netlink() as netlink:  # without ARP a frame is addressed to its sender's MAC: one for both ends
@@ -164,8 +166,8 @@ def proxy_scene(running: Node, tmp_path: Path) -> Iterator[Scene]:
         running.pod(number)
     cgroup = running.paths.cgroup.parent / "envoy"
     cgroup.mkdir()
-    node.open_proxy_ways()
     running.datapath.watch_proxy(cgroup)
+    open_proxy_way(running.datapath, 1500)
     made = Scene(running, cgroup, world)
     try:
         yield made

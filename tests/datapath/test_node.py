@@ -12,6 +12,7 @@ from weft.datapath import netns, node, rtnetlink, sysctl
 from weft.datapath.kernel import Datapath
 from weft.datapath.netlink import Netlink
 from weft.datapath.node import NodePaths
+from weft.datapath.ways import close_proxy_way, open_proxy_way
 
 SETTINGS = ("ipv4/ip_forward", "ipv6/conf/all/forwarding", "ipv6/conf/default/accept_ra", "ipv4/conf/all/rp_filter")
 
@@ -59,28 +60,18 @@ def test_everything_goes_again(paths: NodePaths) -> None:
     node.tear_down(paths)
 
 
-def test_the_ways_to_envoy_go_too(running: Node) -> None:
-    ip("link set lo up")
-    before, tables = picture(), ("ip rule", "ip -6 rule", "ip route show table 200", "ip -6 route show table 201")
-    settings = [sysctl.read(name) for name in ("ipv4/tcp_early_demux", "ipv4/ip_local_port_range")]
-
-    def ways() -> list[str]:
-        return [subprocess.run(each.split(), capture_output=True, text=True, check=False).stdout for each in tables]
-
-    closed = ways()
+def test_the_way_to_envoy_goes_too(running: Node) -> None:
+    before = picture()
     for _ in range(2):
         running.datapath.watch_proxy(running.paths.cgroup)
-        node.open_proxy_ways()
-    opened = ways()
-    assert all(one != other for one, other in zip(closed, opened, strict=True))
-    assert "fwmark 0x200/0xf00 lookup 200" in opened[0] and "table inet weft_proxy" in str(picture()["rules"])
+        open_proxy_way(running.datapath, 1500)
+    assert "weft_proxy" in str(picture()) and running.paths.proxy_netns.exists()
     for _ in range(2):
-        node.close_proxy_ways()
-    assert ways() == closed and picture() == before
-    node.open_proxy_ways()
+        close_proxy_way(running.datapath)
+    assert picture() == before and not running.paths.proxy_netns.exists()
+    open_proxy_way(running.datapath, 1500)
     node.tear_down(running.paths)
-    assert ways() == closed
-    assert [sysctl.read(name) for name in ("ipv4/tcp_early_demux", "ipv4/ip_local_port_range")] == settings
+    assert "weft" not in str(picture()) and not running.paths.proxy_netns.exists()
 
 
 def test_repeating_and_repairing_come_to_the_same(running: Node) -> None:

@@ -125,7 +125,6 @@ def test_to_the_world(scene: Scene, version: int) -> None:
 
 @VERSIONS
 def test_to_the_node_itself(scene: Scene, version: int) -> None:
-    """Envoy reaches the node's own address over lo, where no door is: the answers come by weft_host."""
     scene.standard()
     scene.tables(CLIENT, egress=HTTP_OUT)
     target = "10.55.0.1" if version == 4 else "fd55::1"

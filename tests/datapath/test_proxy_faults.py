@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,9 +31,10 @@ from tests.datapath.proxy_scene import (
     read,
     talk,
 )
-from weft.datapath import layouts, node
+from weft.datapath import layouts
 from weft.datapath.kernel import Datapath, Options
 from weft.datapath.sweep import sweep
+from weft.datapath.ways import close_proxy_way, open_proxy_way
 from weft.model.desired import BumpRevision, RouteKey, Write
 from weft.model.verdicts import Verdict
 
@@ -214,15 +216,32 @@ def test_listeners_are_found_again_by_an_agent_with_other_maps(scene: Scene, ver
 
 
 @VERSIONS
-def test_ways_are_mended(scene: Scene, version: int) -> None:
+def test_the_way_is_mended(scene: Scene, version: int) -> None:
+    """Also when the device alone has gone: the namespace, and who is in it, stays."""
     scene.standard()
     scene.tables(SERVER, ingress=HTTP_IN)
     with scene.listen(SERVER, version) as server:
-        node.close_proxy_ways()
-        node.close_proxy_ways()
+        subprocess.run(["ip", "link", "delete", "weft_proxy"], check=True)
         with pytest.raises(OSError, match=r"timed out|refused|unreachable"):
             scene.dial(CLIENT, address(SERVER, version), seconds=0.5)
         for _ in range(2):
-            node.open_proxy_ways()
+            open_proxy_way(scene.node.datapath, 1500)
+        with scene.dial(CLIENT, address(SERVER, version)) as client:
+            talk(client, server, f"<{INGRESS}>", address(CLIENT, version))
+
+
+@VERSIONS
+def test_without_a_way_a_connection_is_refused_at_once(scene: Scene, version: int) -> None:
+    proxy = scene.standard()
+    scene.tables(SERVER, ingress=HTTP_IN)
+    with scene.listen(SERVER, version) as server:
+        for _ in range(2):
+            close_proxy_way(scene.node.datapath)
+        with pytest.raises(ConnectionRefusedError):
+            scene.dial(CLIENT, address(SERVER, version))
+        proxy.kill()
+        proxy.wait()
+        open_proxy_way(scene.node.datapath, 1500)
+        scene.standard()
         with scene.dial(CLIENT, address(SERVER, version)) as client:
             talk(client, server, f"<{INGRESS}>", address(CLIENT, version))

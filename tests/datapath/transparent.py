@@ -18,7 +18,7 @@ from pathlib import Path
 
 from weft.datapath import layouts
 
-_SO_MARK, _IP_TRANSPARENT, _IPV6_TRANSPARENT, _IP_BIND_NO_PORT, _IP_LOCAL_PORT_RANGE = 36, 19, 75, 24, 51
+_SO_MARK, _IP_TRANSPARENT, _IPV6_TRANSPARENT, _IP_BIND_NO_PORT = 36, 19, 75, 24
 ADDRESSES = {socket.AF_INET: "127.119.101.102", socket.AF_INET6: "100::7765:6674"}
 PHASES = {"route": layouts.PHASE_ROUTE, "egress": layouts.PHASE_EGRESS, "ingress": layouts.PHASE_INGRESS}
 
@@ -44,9 +44,6 @@ def _listen(family: int, port: int) -> socket.socket:
 
 async def _upstream(family: int, client: str, server: tuple[str, int], phase: int) -> socket.socket:
     made = _transparent(family, layouts.MARK_PROXY_ANSWER + (phase << 8))
-    with contextlib.suppress(OSError):  # Linux before 6.3
-        span = layouts.PROXY_PORT_LAST << 16 | layouts.PROXY_PORT_FIRST
-        made.setsockopt(socket.SOL_IP, _IP_LOCAL_PORT_RANGE, span.to_bytes(4, sys.byteorder))
     made.setsockopt(socket.SOL_IP, _IP_BIND_NO_PORT, 1)
     made.bind((client, 0))
     await asyncio.get_running_loop().sock_connect(made, server)

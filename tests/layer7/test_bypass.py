@@ -167,5 +167,6 @@ def back(scene: Scene, place: Place) -> bool:
 
 def listening(scene: Scene) -> list[int]:
     """Ports that Envoy listens at."""
-    said = subprocess.run([*scene.node.prefix, "ss", "-Hltn"], capture_output=True, text=True, check=True).stdout
+    there = f"--net=/run/weft/{scene.lab.name}/netns/envoy"
+    said = subprocess.run(["nsenter", there, "ss", "-Hltn"], capture_output=True, text=True, check=True).stdout
     return sorted({int(line.split()[3].rpartition(":")[2]) for line in said.splitlines() if LISTENERS[0] in line})

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.waiting import until
+from weft.datapath import netns
 from weft.proxy import launcher
 from weft.proxy.launcher import Launcher
 from weft.proxy.spawn import ProxyError
@@ -42,8 +43,14 @@ def test_it_starts_envoy_with_the_agents_lock(path: Path, tmp_path: Path) -> Non
         fcntl.flock(locked, fcntl.LOCK_EX)
         limits = {"WEFT_CGROUP": "", "WEFT_FILES": "256", "WEFT_DATA_KB": "1000000"}
         environment = {"WEFT_PID": str(tmp_path / "pid"), **limits}
-        pid = asking.spawn(["--version"], environment, locked.fileno(), said.fileno())
+        assert asking.netns() is None
+        made = netns.make()
+        pid = asking.spawn(["--version"], environment, locked.fileno(), said.fileno(), made)
     assert pid > 0 and pid != os.getpid()
+    kept = asking.netns()
+    assert kept is not None and os.path.sameopenfile(kept, made), "it keeps Envoy's network namespace"
+    os.close(kept)
+    os.close(made)
     until(lambda: "version" in log.read_text(), "Envoy has said its version")
     assert int((tmp_path / "pid").read_text()) == pid
     with lock.open() as locked:
@@ -69,7 +76,7 @@ def test_the_control_group_is_the_launchers(path: Path) -> None:
 
 def test_what_it_cannot_do_is_told(path: Path, tmp_path: Path) -> None:
     with (tmp_path / "x").open("w") as file, pytest.raises(ProxyError, match="null byte"):
-        Launcher(path).spawn(["--version"], {"WEFT\0PID": ""}, file.fileno(), file.fileno())
+        Launcher(path).spawn(["--version"], {"WEFT\0PID": ""}, *[file.fileno()] * 3)
     os.close(Launcher(path).cgroup())  # and it goes on
 
 

@@ -102,7 +102,7 @@ def test_resources(case: str, golden: Callable[[Path, str], None]) -> None:
     told: dict[str, list[Json]] = {
         LISTENER: [built.listener],
         ROUTES: list(built.routes),
-        CLUSTER: cluster_resources(refs, port_range=True),
+        CLUSTER: cluster_resources(refs),
         ENDPOINTS: endpoint_resources(refs, CLUSTERS),
     }
     golden(
@@ -111,7 +111,7 @@ def test_resources(case: str, golden: Callable[[Path, str], None]) -> None:
 
 
 def test_bootstrap(golden: Callable[[Path, str], None]) -> None:
-    told = bootstrap("node-1", Paths(Path("/run/weft/node-1/envoy")), 512 << 20, 50_000, port_range=True)
+    told = bootstrap("node-1", Paths(Path("/run/weft/node-1/envoy")), 512 << 20, 50_000)
     golden(FOLDER / "bootstrap.json", json.dumps(told, indent=1))
 
 

@@ -115,7 +115,6 @@ def test_server_sees_the_client(routed: Scene) -> None:
     number = table(routed, rule(path("/")))
     answer = routed.ask(number)
     assert answer.echo["client"] == CLIENT
-    assert 61_000 <= answer.echo["client_port"] <= 65_535
 
 
 def test_weights(routed: Scene) -> None:
@@ -232,7 +231,6 @@ def test_mirrors(routed: Scene) -> None:
     hosts = {value for seen in two.seen for name, value in seen["headers"] if name.lower() == "host"}
     assert hosts == {"me"}
     assert {seen["client"] for seen in two.seen + three.seen} == {CLIENT}
-    assert {61_000 <= seen["client_port"] <= 65_535 for seen in two.seen} == {True}
     names = {name.lower() for seen in two.seen for name, _ in seen["headers"]}
     assert names == {"host", "accept-encoding"}
     two.seen.clear()

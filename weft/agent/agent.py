@@ -148,6 +148,7 @@ class Agent(ABC):
             asyncio.get_running_loop().call_soon_threadsafe,
             self._settings.log_headers,
             self._settings.otlp,
+            self.mtu,
             self._settings.external_envoy,
         )
         self._stack.callback(self.layer7.close)
@@ -160,7 +161,7 @@ class Agent(ABC):
         self.datapath.enforce()
         node.bring_up(self.config)
         self.engine.connect_nodes()
-        self.layer7.device_is_up()
+        self.layer7.mend()
         self.datapath.bump_revision()  # an agent that died between its last write and its bump could not
         sweep(self.datapath)
         self._stack.callback(take_in(self.datapath, self.flows))

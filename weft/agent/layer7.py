@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from weft.datapath import ways
+from weft.datapath import netns, ways
 from weft.datapath.errors import DatapathError
 from weft.datapath.kernel import Datapath
-from weft.datapath.node import NodePaths
+from weft.datapath.node import DEFAULT_MTU, NodePaths
 from weft.model.desired import Desired, Listener
 from weft.model.http import HttpRuleSet
 from weft.model.net import RuleId
@@ -61,6 +62,7 @@ class Layer7:
         call_soon: Callable[..., object],
         log_headers: Sequence[str] = (),
         otlp: Collector | None = None,
+        mtu: int = DEFAULT_MTU,
         external: bool = False,
     ) -> None:
         """``take_in``: records of Envoy's access log. ``problem``: what is wrong with Envoy now, or "" for nothing.
@@ -68,8 +70,9 @@ class Layer7:
         ``external``: a pod of its own starts Envoy (weft.proxy.launcher). ``call_soon``: the agent's loop's
         ``call_soon_threadsafe``, by which Envoy's thread speaks to it.
         """
-        self._datapath, self._problem = datapath, problem
+        self._datapath, self._problem, self._mtu = datapath, problem, mtu
         self._call_soon, self._take_in = call_soon, take_in
+        launcher = Launcher(socket_path(paths.run_dir)) if external else None
         self._proxy = Proxy(
             _directory(paths),
             _cgroup(paths),
@@ -78,14 +81,21 @@ class Layer7:
             on_exit=self._exit,
             log_headers=log_headers,
             otlp=otlp,
-            launcher=Launcher(socket_path(paths.run_dir)) if external else None,
+            enter=lambda: netns.entered(paths.proxy_netns),
+            launcher=launcher,
             on_start=datapath.watch_proxy,
         )
         self._known: dict[int, Listener] = {}
         self._clusters: Mapping[ClusterRef, tuple[ClusterEndpoint, ...]] = {}
-        self._has_device = False
         self._retry_at = math.inf
-        self._open = self._proxy.recover()
+        self._open = False
+        alive = self._proxy.process.pid() != 0
+        if alive and launcher is not None and not netns.exists(paths.proxy_netns):
+            _mount_again(launcher, paths.proxy_netns)
+        if netns.exists(paths.proxy_netns):
+            self._open = self._proxy.recover()
+        elif alive:
+            self._proxy.process.kill()  # nobody can reach it
         if self._open:
             self._watch()
 
@@ -110,6 +120,8 @@ class Layer7:
         try:
             if not self._open:
                 self._watch()
+                ways.open_proxy_way(self._datapath, self._mtu)
+                self._open = True
             refused = self._proxy.ensure(new, desired.clusters, START_SECONDS)
         except (OSError, DatapathError) as error:
             raise ProxyError(f"Envoy cannot be used: {error}") from error
@@ -165,23 +177,32 @@ class Layer7:
         """In the proxy's thread, before Envoy is started again; the agent's loop may be busy until after that."""
         self._call_soon(self._envoy_ended, time.monotonic_ns())
 
-    def device_is_up(self) -> None:
-        """weft_host is up: the ways to Envoy lead through it. Once, when the node comes up. Errors: DatapathError."""
-        self._has_device = True
+    def mend(self) -> None:
+        """The way to Envoy is whole again, after an agent that may have died making it. Once, when the node comes up.
+        Errors: DatapathError."""
         if self._open:
-            ways.open_proxy_ways()
+            ways.open_proxy_way(self._datapath, self._mtu)
 
     def _watch(self) -> None:
         """Sockets that Envoy opens are entered for the kernel from the first on."""
         with self._proxy.process.cgroup() as cgroup:
             self._datapath.watch_proxy(cgroup)
-        if self._has_device:
-            ways.open_proxy_ways()
-        self._open = True
 
     def _envoy_ended(self, ended_ns: int) -> None:
         cut = self._datapath.cut_proxied(ended_ns)
         log.warning("Envoy ended; %d connections through it were cut, and it is started again", cut.flows)
+
+
+def _mount_again(launcher: Launcher, path: Path) -> None:
+    """Envoy's network namespace, whose mount went with the container of an earlier agent."""
+    try:
+        kept = launcher.netns()
+    except ProxyError as error:
+        log.warning("%s", error)
+        return
+    if kept is not None:
+        netns.keep(kept, path)
+        os.close(kept)
 
 
 def _directory(paths: NodePaths) -> Path:

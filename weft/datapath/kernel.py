@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from weft.built import built
-from weft.datapath import bpf, capacity, codec, features, layouts, netns, rtnetlink, sysctl
+from weft.datapath import bpf, capacity, codec, features, layouts, netns, rtnetlink
 from weft.datapath.errors import DatapathError
 from weft.datapath.libbpf import Object
 from weft.datapath.maps import Map
 from weft.datapath.netlink import Netlink
-from weft.datapath.node import HOST_DEVICE, TUNNEL_DEVICE, NodePaths, is_pod_device, remove_pins
+from weft.datapath.node import HOST_DEVICE, PROXY_DEVICE, TUNNEL_DEVICE, NodePaths, is_pod_device, remove_pins
 from weft.model.desired import BumpRevision, Desired, Step, Write
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _ENCODED_AT_ONCE = 2048
 """Entries of a Write that are in the kernel's form at one time: what a big one allocates is not given back."""
-FROM_POD, TO_POD, FROM_TUNNEL = "from_pod", "to_pod", "from_tunnel"
+FROM_POD, TO_POD, FROM_PROXY, FROM_TUNNEL = "from_pod", "to_pod", "from_proxy", "from_tunnel"
 QUERY, DIALLED, START_EXPIRY = "query", "dialled", "start_expiry"
 PROXY_LISTEN, PROXY_OPENED, PROXY_FIND = "proxy_listen", "proxy_opened", "proxy_find"
 _FIND_AT_ONCE = 64
@@ -159,10 +159,7 @@ class Datapath:
         self._start_expiry()
         self._set(node_netns=netns.cookie())
         self._hook_cgroup(self.paths.service_cgroup or self.paths.cgroup, self._socket_hooks)
-        self._find_listeners()
-        with netns.own() as namespace:
-            hook = _Hook(self._links / PROXY_LISTEN, bpf.SK_LOOKUP, namespace, os.fstat(namespace).st_ino)
-            _put_in_force(hook, self.programs[PROXY_LISTEN])
+        self.enforce_proxy()
         with Netlink() as netlink:
             devices = rtnetlink.links(netlink)
         self._set(tunnel=devices[TUNNEL_DEVICE].ifindex if TUNNEL_DEVICE in devices else 0)
@@ -182,17 +179,24 @@ class Datapath:
 
     def watch_proxy(self, cgroup: Path) -> None:
         """Know every listener that an Envoy in this cgroup opens, from now on. Before it starts; safe to repeat; the
-        link outlives the agent. Three settings of the namespace are what Envoy's sockets need (``tear_down`` puts them
-        back)."""
-        # Else the kernel finds Envoy's socket for a packet from outside before it is routed, and drops it on its way
-        # to weft_host (ip_forward() takes no packet that has a socket).
-        sysctl.change(self.paths.state_dir, "ipv4/tcp_early_demux", "0")
-        # IP_LOCAL_PORT_RANGE chooses within this range only.
-        first = (sysctl.read("ipv4/ip_local_port_range").split() or ["32768"])[0]
-        sysctl.change(self.paths.state_dir, "ipv4/ip_local_port_range", f"{first}\t{layouts.PROXY_PORT_LAST}")
-        # That range is small: a port is used again a second after its connection ended.
-        sysctl.change(self.paths.state_dir, "ipv4/tcp_tw_reuse", "1")
+        link outlives the agent."""
         self._hook_cgroup(cgroup, {PROXY_OPENED: bpf.CGROUP_SOCK_OPS})
+
+    def enforce_proxy(self) -> None:
+        """The same at the way to Envoy, where there is one (weft.datapath.ways). Only then do the maps know of it."""
+        path = self.paths.proxy_netns
+        with Netlink() as netlink:
+            device = rtnetlink.links(netlink).get(PROXY_DEVICE)
+        if device is None or not netns.exists(path):
+            self._set(proxy_ifindex=0, proxy_netns=0)
+            return
+        with netns.entered(path):
+            self._find_listeners()
+            with netns.own() as namespace:
+                hook = _Hook(self._links / PROXY_LISTEN, bpf.SK_LOOKUP, namespace, os.fstat(namespace).st_ino)
+                _put_in_force(hook, self.programs[PROXY_LISTEN])
+        self._attach(PROXY_DEVICE, device.ifindex, FROM_PROXY)
+        self._set(proxy_ifindex=device.ifindex, proxy_netns=device.peer_netns)
 
     def _find_listeners(self) -> None:
         """Enter those that listen since before these maps were made."""

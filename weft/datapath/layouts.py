@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-WEFT_LAYOUT_VERSION = 2
+WEFT_LAYOUT_VERSION = 3
 TABLE_OPEN = 0
 IPCACHE_PAD_BITS = 32
 IPCACHE_HOST = 1
@@ -20,16 +20,10 @@ PROXY_V4 = 2138531174
 PROXY_V6_HIGH = 72057594037927936
 PROXY_V6_LOW = 2003134068
 MARK_MASK = 3840
-MARK_TO_PROXY = 512
-MARK_PROXY = 2048
 MARK_PROXY_ANSWER = 2304
 MARK_PROXY_ROUTED = 2560
 MARK_PROXY_EGRESS = 2816
 MARK_PROXY_INGRESS = 3072
-PROXY_TABLE_IN = 200
-PROXY_TABLE_OUT = 201
-PROXY_RULE_IN = 10
-PROXY_RULE_OUT = 11
 PROXY_PORT_FIRST = 61000
 PROXY_PORT_LAST = 65535
 EVENT_F_REPLY = 1
@@ -543,20 +537,22 @@ class FlowEvent(NamedTuple):
         return cls(*_FLOW_EVENT_0.unpack_from(data, offset), *_FLOW_EVENT_1.unpack_from(data, offset + 40), *_FLOW_EVENT_2.unpack_from(data, offset + 48), *_FLOW_EVENT_3.unpack_from(data, offset + 84), *_FLOW_EVENT_4.unpack_from(data, offset + 86))
 
 
-_CONFIG_0 = struct.Struct("<IIQQ")
-CONFIG_SIZE = 24
+_CONFIG_0 = struct.Struct("<IIIIQQ")
+CONFIG_SIZE = 32
 
 
 class Config(NamedTuple):
     """struct config"""
 
     revision: int
+    proxy_ifindex: int
+    proxy_netns: int
     tunnel: int
     now_ns: int
     node_netns: int
 
     def pack(self) -> bytes:
-        return _CONFIG_0.pack(self.revision, self.tunnel, self.now_ns, self.node_netns)
+        return _CONFIG_0.pack(self.revision, self.proxy_ifindex, self.proxy_netns, self.tunnel, self.now_ns, self.node_netns)
 
     @classmethod
     def unpack(cls, data: bytes, offset: int = 0) -> Config:

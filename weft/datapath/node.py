@@ -14,21 +14,21 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from weft.datapath import netns, rtnetlink, sysctl, ways
+from weft.datapath import netns, nft, rtnetlink, sysctl
 from weft.datapath.errors import DatapathError, FeatureError
 from weft.datapath.layouts import TUNNEL_PORT
 from weft.datapath.netlink import Netlink
 from weft.datapath.rtnetlink import Route
-from weft.datapath.ways import HOST_DEVICE, close_proxy_ways, open_proxy_ways
 from weft.model.net import IPAddress, IPNetwork
 from weft.model.objects import NodeConfig
 
-__all__ = ["HOST_DEVICE", "close_proxy_ways", "open_proxy_ways"]
-HOST_PEER = "weft_net"
+HOST_DEVICE, HOST_PEER, PROXY_DEVICE = "weft_host", "weft_net", "weft_proxy"
 TUNNEL_DEVICE = "weft_vxlan"
 TUNNEL_OVERHEAD = {4: 50, 6: 70}
 """Bytes that VXLAN adds to a packet, by the address family of what carries it."""
 HOST_MAC, _PEER_MAC = bytes.fromhex("027765667402"), bytes.fromhex("027765667403")
+PROXY_MAC = bytes.fromhex("027765667405")
+"""Of Envoy's end of weft_proxy (bpf/include/base.h)."""
 GATEWAY_V4 = IPv4Address("169.254.1.1")
 """The pods' IPv4 gateway: an address of each host side of a pod's veth."""
 DEFAULT_MTU = 1500
@@ -53,6 +53,11 @@ class NodePaths:
     """Folder of all pods' cgroups in the cgroup2 hierarchy."""
     service_cgroup: Path | None = None
     """Whose sockets reach services: all below this folder. None: those of ``cgroup``, so pods alone."""
+
+    @property
+    def proxy_netns(self) -> Path:
+        """Where Envoy's network namespace is mounted (weft.datapath.ways)."""
+        return self.run_dir / "netns" / "envoy"
 
     @classmethod
     def default(cls, name: str) -> NodePaths:
@@ -189,10 +194,10 @@ def _masquerade(node: NodeConfig) -> None:
     )
     chain = "  chain postrouting { type nat hook postrouting priority srcnat; policy accept; }\n"
     rules = "".join(
-        f"add rule inet {ways.TABLE} postrouting {_masqueraded(cidr)} masquerade\n" for cidr in node.pod_cidrs
+        f"add rule inet {nft.TABLE} postrouting {_masqueraded(cidr)} masquerade\n" for cidr in node.pod_cidrs
     )
-    script = f"table inet {ways.TABLE} {{\n{sets}{chain}}}\nflush chain inet {ways.TABLE} postrouting\n{rules}"
-    ways.nft(script)
+    script = f"table inet {nft.TABLE} {{\n{sets}{chain}}}\nflush chain inet {nft.TABLE} postrouting\n{rules}"
+    nft.run(script)
 
 
 def _masqueraded(cidr: IPNetwork) -> str:
@@ -210,7 +215,6 @@ def tear_down(paths: NodePaths) -> None:
     """
     failures: list[str] = []
     for step in (
-        _remove_ways,
         _remove_devices,
         _remove_table,
         _remove_namespaces,
@@ -230,18 +234,10 @@ def tear_down(paths: NodePaths) -> None:
         raise DatapathError(f"tear down node {paths.name}", "; ".join(failures))
 
 
-def _remove_ways(_: NodePaths) -> None:
-    close_proxy_ways()
-
-
 def _remove_devices(_: NodePaths) -> None:
     with Netlink() as netlink:
-        names = rtnetlink.links(netlink)
-        ours = [
-            name
-            for name in names
-            if is_pod_device(name) or is_spare_device(name) or name in (HOST_DEVICE, TUNNEL_DEVICE)
-        ]
+        names, own = rtnetlink.links(netlink), (HOST_DEVICE, PROXY_DEVICE, TUNNEL_DEVICE)
+        ours = [name for name in names if is_pod_device(name) or is_spare_device(name) or name in own]
         netlink.request(*map(rtnetlink.delete_link, ours), ignore=(errno.ENODEV,))
         for version in (4, 6):
             routes = [route for route in rtnetlink.routes(netlink, version) if route.ours]
@@ -249,7 +245,7 @@ def _remove_devices(_: NodePaths) -> None:
 
 
 def _remove_table(_: NodePaths) -> None:
-    ways.nft(f"table inet {ways.TABLE} {{ }}\ndelete table inet {ways.TABLE}\n")
+    nft.run(f"table inet {nft.TABLE} {{ }}\ndelete table inet {nft.TABLE}\n")
 
 
 def _remove_namespaces(paths: NodePaths) -> None:

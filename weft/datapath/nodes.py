@@ -13,7 +13,7 @@ import errno
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address
 
-from weft.datapath import rtnetlink, ways
+from weft.datapath import nft, rtnetlink
 from weft.datapath.errors import DatapathError
 from weft.datapath.layouts import TUNNEL_ID
 from weft.datapath.netlink import Netlink
@@ -60,11 +60,11 @@ def write_unmasqueraded(found: Iterable[IPNetwork | IPAddress]) -> None:
     found = list(found)
     script = ""
     for version in (4, 6):
-        name = f"inet {ways.TABLE} cluster_v{version}"
+        name = f"inet {nft.TABLE} cluster_v{version}"
         script += f"flush set {name}\n"
         if members := ", ".join(str(each) for each in found if each.version == version):
             script += f"add element {name} {{ {members} }}\n"
-    ways.nft(script)
+    nft.run(script)
 
 
 def leads_to_node(route: Route) -> bool:

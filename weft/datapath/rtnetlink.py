@@ -17,7 +17,7 @@ UP, NOARP, _MULTICAST = 1, 0x80, 0x1000
 UNICAST, LOCAL, UNREACHABLE = 1, 2, 7
 GLOBAL, LINK, _HOST = 0, 253, 254
 """Scopes of an address: whether the node may use it as a source towards others."""
-_MAIN, _LOCAL = 254, 255
+_MAIN, LOCAL_TABLE = 254, 255
 PROTOCOL = 119
 """Origin (rtm_protocol) of weft's routes, by which they are known again."""
 _CLSACT = 0xFFFFFFF1
@@ -37,6 +37,8 @@ class Link(NamedTuple):
     """``veth``, or empty for a device without a kind (real hardware, loopback)."""
     peer: int
     """Index of a veth's other end (in its own namespace), 0 = none."""
+    peer_netns: int
+    """The other end's namespace, as this one numbers it; -1: this one itself, or there is no other end."""
 
     @property
     def up(self) -> bool:
@@ -52,7 +54,8 @@ def links(netlink: Netlink) -> dict[str, Link]:
         name = values[3].rstrip(b"\0").decode()
         kind = attrs(values.get(18, b""), 0).get(1, b"").rstrip(b"\0").decode()
         mtu, peer = (int.from_bytes(values.get(number, b""), "little") for number in (4, 5))
-        found[name] = Link(ifindex, name, values.get(1, b""), mtu, flags, kind, peer)
+        other = struct.unpack("=i", values[37])[0] if 37 in values else -1
+        found[name] = Link(ifindex, name, values.get(1, b""), mtu, flags, kind, peer, other)
     return found
 
 
@@ -137,7 +140,7 @@ def answered(netlink: Netlink) -> set[IPAddress]:
         for data in netlink.dump(GETROUTE, struct.pack("=BBBBBBBBI", version, 0, 0, 0, 0, 0, 0, 0, 0)):
             bits, table, kind = data[1], data[4], data[7]
             values = attrs(data, 12)
-            if table == _LOCAL and kind in (2, 3, 4) and len(values.get(1, b"")) * 8 == bits:
+            if table == LOCAL_TABLE and kind in (2, 3, 4) and len(values.get(1, b"")) * 8 == bits:
                 found.add(ip_network(values[1]).network_address)
     return found
 
@@ -245,22 +248,22 @@ def way_to(netlink: Netlink, address: IPAddress) -> Route:
     return Route(ip_network(address), ifindex, gateway, data[7])
 
 
-def _rule(command: int, flags: int, version: int, priority: int, mark: int, mask: int, table: int) -> Message:
+def _rule(command: int, flags: int, version: int, priority: int, table: int, device: str) -> Message:
     kind = socket.AF_INET if version == 4 else socket.AF_INET6
     body = struct.pack("=BBBBBBBBI", kind, 0, 0, 0, 0, 0, 0, 1, 0)  # FR_ACT_TO_TBL
-    body += attr(6, priority) + attr(10, mark) + attr(16, mask) + attr(15, table) + attr(21, bytes([PROTOCOL]))
-    what = f"{'delete' if command == DELRULE else 'add'} IPv{version} rule fwmark {mark:#x}/{mask:#x} lookup {table}"
+    body += attr(6, priority) + attr(15, table) + (attr(3, device) if device else b"")
+    what = f"{'delete' if command == DELRULE else 'add'} IPv{version} rule {priority}"
     return Message(command, flags, body, what)
 
 
-def add_rule(version: int, priority: int, mark: int, mask: int, table: int) -> Message:
-    """Packets with this mark are routed by another table. The kernel answers EEXIST if the rule is there."""
-    return _rule(NEWRULE, CREATE | EXCL, version, priority, mark, mask, table)
+def add_rule(version: int, priority: int, table: int, device: str) -> Message:
+    """What comes in by ``device`` is routed by this table. The kernel answers EEXIST if the rule is there."""
+    return _rule(NEWRULE, CREATE | EXCL, version, priority, table, device)
 
 
-def delete_rule(version: int, priority: int, mark: int, mask: int, table: int) -> Message:
+def delete_rule(version: int, priority: int, table: int) -> Message:
     """The kernel answers ENOENT if there is none."""
-    return _rule(DELRULE, 0, version, priority, mark, mask, table)
+    return _rule(DELRULE, 0, version, priority, table, "")
 
 
 def add_neighbour(ifindex: int, address: IPAddress, mac: bytes) -> Message:

@@ -15,14 +15,13 @@ from typing import Any, NamedTuple
 from weft.datapath import layouts, rtnetlink
 from weft.datapath.kernel import Datapath
 from weft.datapath.layouts import Flow, FlowKey, PolicyQuery
-from weft.datapath.node import HOST_MAC, HOST_PEER
+from weft.datapath.node import PROXY_DEVICE, PROXY_MAC
 from weft.datapath.query import Question, ask
 from weft.datapath.spare import GATEWAY_MAC
 from weft.model.net import TCP, from_wide
 
 _SOL_PACKET, _QDISC_BYPASS = 263, 20
 _SYN = 0x02
-_SO_MARK = 36
 _KEY, _VALUE = struct.Struct(">16s16sHHB3x"), struct.Struct("<8xI40xBB2xHBB4x")
 """struct flow_key whole, and of struct flow revision, initiator, state, l7, proxy and phase: there may be 100,000."""
 
@@ -98,16 +97,14 @@ def kick(datapath: Datapath, flows: list[Kicked]) -> int:
         for key, proxy in flows:
             for side in (0, 1):
                 destination, source = _ends(key, side)
-                if proxy >> side & 1:  # through weft_net into the node's stack, as to_pod would send it
-                    out.setsockopt(socket.SOL_SOCKET, _SO_MARK, layouts.MARK_TO_PROXY)
-                    out.sendto(syn(HOST_MAC, source, destination), (HOST_PEER, 0))
+                if proxy >> side & 1:
+                    out.sendto(syn(PROXY_MAC, source, destination), (PROXY_DEVICE, 0))
                     told += 1
                     continue
                 raw = datapath.maps["endpoints"].lookup(destination.address)
                 if raw is None:
                     continue
                 pod = layouts.Endpoint.unpack(raw)
-                out.setsockopt(socket.SOL_SOCKET, _SO_MARK, 0)
                 if device := rtnetlink.device_of(pod.ifindex):
                     out.sendto(syn(pod.mac, source, destination), (device, 0))
                     told += 1

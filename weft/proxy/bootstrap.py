@@ -27,6 +27,11 @@ class Paths:
         return self.directory / "agent.sock"
 
     @property
+    def otlp(self) -> Path:
+        """The agent listens: spans."""
+        return self.directory / "otlp.sock"
+
+    @property
     def admin(self) -> Path:
         return self.directory / "admin.sock"
 
@@ -43,7 +48,7 @@ class Paths:
         return self.directory / "envoy.log"
 
 
-def bootstrap(node: str, paths: Paths, heap_bytes: int, connections: int, port_range: bool) -> Json:
+def bootstrap(node: str, paths: Paths, heap_bytes: int, connections: int) -> Json:
     """The Bootstrap. ``heap_bytes``: from 90 % on Envoy frees and refuses; ``connections``: from clients, at most."""
     ads = {
         "envoy_grpc": {
@@ -64,8 +69,8 @@ def bootstrap(node: str, paths: Paths, heap_bytes: int, connections: int, port_r
             "clusters": [
                 _agent(paths),
                 nowhere(),
-                original_destination(Phase.EGRESS, port_range),
-                original_destination(Phase.INGRESS, port_range),
+                original_destination(Phase.EGRESS),
+                original_destination(Phase.INGRESS),
                 *mirror_clusters(),
             ],
             "listeners": [mirror_listener()],

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable
-from struct import pack
 from typing import Any
 
 from weft.model.l7 import Phase
@@ -14,22 +12,30 @@ from weft.proxy import names
 Json = dict[str, Any]
 TYPE = "type.googleapis.com/envoy.extensions."
 
-SOL_IP, IP_BIND_ADDRESS_NO_PORT, IP_LOCAL_PORT_RANGE = 0, 24, 51
+SOL_IP, IP_BIND_ADDRESS_NO_PORT = 0, 24
 BUFFER_BYTES = 128 << 10
 """Per connection and direction."""
+_SOURCE_PORT = {
+    "description": "IP_BIND_ADDRESS_NO_PORT",
+    "level": SOL_IP,
+    "name": IP_BIND_ADDRESS_NO_PORT,
+    "int_value": 1,
+    "state": "STATE_PREBIND",
+}
+"""Source ports are taken per peer, not per client."""
 UNLIMITED = 4_000_000
 """Envoy's own limit is 1,024 for a cluster, so one client could use it up; the datapath limits each pod's flows."""
 
 
-def original_destination(phase: Phase, port_range: bool) -> Json:
-    """Forwards to the address that the client dialled. ``port_range``: the kernel has IP_LOCAL_PORT_RANGE."""
+def original_destination(phase: Phase) -> Json:
+    """Forwards to the address that the client dialled."""
     return {
         "name": names.original_cluster(phase),
         "type": "ORIGINAL_DST",
         "lb_policy": "CLUSTER_PROVIDED",
         # Hosts are learned from connections; those that nobody used for this long are forgotten.
         "cleanup_interval": "30s",
-        **_common(port_range),
+        **_common(),
     }
 
 
@@ -37,7 +43,7 @@ def nowhere() -> Json:
     return {"name": names.NOWHERE, "type": "STATIC", "load_assignment": {"cluster_name": names.NOWHERE}}
 
 
-def backends(name: str, port_range: bool) -> Json:
+def backends(name: str) -> Json:
     """A cluster whose endpoints come by EDS."""
     return {
         "name": name,
@@ -55,7 +61,7 @@ def backends(name: str, port_range: bool) -> Json:
             "enforcing_consecutive_5xx": 0,
             "enforcing_success_rate": 0,
         },
-        **_common(port_range),
+        **_common(),
     }
 
 
@@ -77,40 +83,15 @@ def socket_address(address: str, port: int) -> Json:
     return {"socket_address": {"address": address, "port_value": port}}
 
 
-def _common(port_range: bool) -> Json:
+def _common() -> Json:
     limits = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests", "max_retries"), UNLIMITED)
     return {
         "connect_timeout": "5s",
         "per_connection_buffer_limit_bytes": BUFFER_BYTES,
         "circuit_breakers": {"thresholds": [limits]},
-        "upstream_bind_config": {"socket_options": _bind_options(port_range)},
+        "upstream_bind_config": {"socket_options": [_SOURCE_PORT]},
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": _protocols()},
     }
-
-
-def _bind_options(port_range: bool) -> list[Json]:
-    """Source ports are taken per peer, not per client, and from Envoy's own range, apart from the pods' own."""
-    options = [
-        {
-            "description": "IP_BIND_ADDRESS_NO_PORT",
-            "level": SOL_IP,
-            "name": IP_BIND_ADDRESS_NO_PORT,
-            "int_value": 1,
-            "state": "STATE_PREBIND",
-        }
-    ]
-    if port_range:
-        first, last = names.UPSTREAM_PORTS
-        options.append(
-            {
-                "description": "IP_LOCAL_PORT_RANGE",
-                "level": SOL_IP,
-                "name": IP_LOCAL_PORT_RANGE,
-                "buf_value": base64.b64encode(pack("=I", last << 16 | first)).decode(),
-                "state": "STATE_PREBIND",
-            }
-        )
-    return options
 
 
 def _protocols() -> Json:

@@ -1,9 +1,9 @@
 """``python -m weft.proxy.launcher NODE``: starts Envoy when the node's agent asks, in a pod of its own.
 
 So Envoy, and the connections through it, outlive the agent's pod. The agent asks over a unix socket that only root can
-open: ``cgroup``, for a descriptor of this container's control group, which is Envoy's; or JSON with ``arguments`` and
-``environment`` of ``weft.proxy.spawn`` and two descriptors, the lock and the log. Both pods see the machine's process
-numbers.
+open: ``cgroup``, for a descriptor of this container's control group, which is Envoy's; JSON with ``arguments`` and
+``environment`` of ``weft.proxy.spawn`` and three descriptors: lock, log and network namespace; or ``netns``,
+for that namespace, whose mount went with an earlier agent's container. Both pods see the machine's process numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from weft.proxy.spawn import ProxyError, spawn
 
 RUN_DIR = Path("/run/weft")
-CGROUP = b"cgroup"
+CGROUP, NETNS = b"cgroup", b"netns"
 ROOM = 1 << 16
 PATIENCE, POLL, LOOK_SECONDS = 8.0, 0.05, 5.0
 
@@ -43,10 +43,15 @@ class Launcher:
         _, descriptors = self._ask(CGROUP, ())
         return descriptors[0]
 
-    def spawn(self, arguments: Sequence[str], environment: Mapping[str, str], lock: int, log: int) -> int:
+    def netns(self) -> int | None:
+        """A descriptor of the last Envoy's network namespace, which the caller closes; None: it has started none."""
+        _, descriptors = self._ask(NETNS, ())
+        return descriptors[0] if descriptors else None
+
+    def spawn(self, arguments: Sequence[str], environment: Mapping[str, str], lock: int, log: int, netns: int) -> int:
         """As ``weft.proxy.spawn.spawn``."""
         wanted = json.dumps({"arguments": arguments, "environment": environment}).encode()
-        answer, _ = self._ask(wanted, (lock, log))
+        answer, _ = self._ask(wanted, (lock, log, netns))
         return answer["pid"]
 
     def _ask(self, message: bytes, descriptors: Sequence[int]) -> tuple[dict[str, int], list[int]]:
@@ -96,13 +101,14 @@ def _members(folder: Path) -> list[str]:
 def serve(path: Path) -> None:
     """For ever: one request at a time."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody here waits for Envoy
+    kept: list[int] = []
     while True:
         with _listener(path) as listener:
             while path.exists():  # an agent that ends for good takes its node's folder away, and another one may come
                 with contextlib.suppress(TimeoutError):
                     asking, _ = listener.accept()
                     with asking:
-                        _answer(asking)
+                        _answer(asking, kept)
 
 
 def _listener(path: Path) -> socket.socket:
@@ -119,16 +125,22 @@ def _listener(path: Path) -> socket.socket:
     return listener
 
 
-def _answer(asking: socket.socket) -> None:
+def _answer(asking: socket.socket, kept: list[int]) -> None:
+    """``kept``: the descriptor of Envoy's network namespace, once there is one."""
     asking.settimeout(PATIENCE)
-    message, descriptors, _, _ = socket.recv_fds(asking, ROOM, 2)
+    message, descriptors, _, _ = socket.recv_fds(asking, ROOM, 3)
     try:
         if message == CGROUP:
             descriptors.append(own_cgroup())
             socket.send_fds(asking, [b"{}"], descriptors[-1:])
             return
+        if message == NETNS:
+            socket.send_fds(asking, [b"{}"], kept)
+            return
         wanted = json.loads(message)
         pid = spawn(wanted["arguments"], wanted["environment"], *descriptors)
+        descriptors += kept
+        kept[:] = [os.dup(descriptors[2])]
         asking.send(json.dumps({"pid": pid}).encode())
     except (ProxyError, OSError, ValueError, KeyError, TypeError) as error:
         asking.send(json.dumps({"error": str(error)}).encode())

@@ -14,11 +14,9 @@ LISTEN_V6 = ipaddress.IPv6Address("100::7765:6674")
 """Listener number N is at port N of both. Nothing routes to them."""
 
 MARK_ANSWER = 0x900
-"""On accepted sockets, so that the answers find the way back to the client."""
+"""On accepted sockets."""
 MARK_DONE = {Phase.ROUTE: 0xA00, Phase.EGRESS: 0xB00, Phase.INGRESS: 0xC00}
 """On upstream sockets: the phase that the connection has been through."""
-UPSTREAM_PORTS = (61000, 65535)
-"""Envoy's upstream source ports, apart from those that pods' own sockets get."""
 
 AGENT = "agent"
 """Envoy's cluster for the agent: ADS and access logs."""

@@ -12,19 +12,18 @@ import json
 import os
 import resource
 import signal
-import socket
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from weft.proxy.bootstrap import Paths, bootstrap
-from weft.proxy.clusters import IP_LOCAL_PORT_RANGE
 from weft.proxy.launcher import Launcher
-from weft.proxy.names import UPSTREAM_PORTS
 from weft.proxy.spawn import USER, ProxyError, spawn
 
 SPARE_FILES = 4096
 """Descriptors that are not clients' connections: a listener has two for each worker."""
+Enter = Callable[[], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +45,14 @@ class Process:
         cgroup: Path,
         node: str,
         limits: Limits,
+        enter: Enter = nullcontext,
         launcher: Launcher | None = None,
         on_start: Callable[[Path], None] = lambda cgroup: None,
     ) -> None:
-        """``launcher``: who starts it, in its own control group instead of ``cgroup``; each one may be another, so
-        ``on_start`` is told of it before."""
+        """``enter``: the calling thread is in Envoy's network namespace meanwhile. ``launcher``: who starts it, in
+        its own control group instead of ``cgroup``; each one may be another, so ``on_start`` is told of it before."""
         self._paths, self._cgroup, self._node, self._limits = paths, cgroup, node, limits
-        self._launcher, self._on_start = launcher, on_start
+        self.enter, self._launcher, self._on_start = enter, launcher, on_start
 
     @contextlib.contextmanager
     def cgroup(self) -> Iterator[Path]:
@@ -94,6 +94,8 @@ class Process:
         """Errors: ProxyError if one runs already, or it cannot be started."""
         self.prepare()
         lock = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with self.enter():
+            netns = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         log = os.open(self._paths.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -102,17 +104,17 @@ class Process:
             self._paths.admin.unlink(missing_ok=True)
             with self.cgroup() as group:
                 if self._launcher is None:
-                    pid = spawn(self._arguments(), self._environment(str(group)), lock, log)
+                    pid = spawn(self._arguments(), self._environment(str(group)), lock, log, netns)
                 else:
                     self._on_start(group)
-                    pid = self._launcher.spawn(self._arguments(), self._environment(""), lock, log)
+                    pid = self._launcher.spawn(self._arguments(), self._environment(""), lock, log, netns)
             return os.pidfd_open(pid)
         except BlockingIOError:
             raise ProxyError(f"{self._paths.directory}: an Envoy runs already") from None
         except OSError as error:
             raise ProxyError(f"Envoy cannot be started: {error}") from error
         finally:
-            for descriptor in (lock, log):
+            for descriptor in (lock, log, netns):
                 os.close(descriptor)
 
     def kill(self) -> None:
@@ -149,7 +151,7 @@ class Process:
 
     def _write_bootstrap(self) -> None:
         connections = max((self._files - SPARE_FILES) * 2 // 5, 100)
-        content = bootstrap(self._node, self._paths, self._limits.heap_bytes, connections, open_port_range())
+        content = bootstrap(self._node, self._paths, self._limits.heap_bytes, connections)
         self._paths.bootstrap.write_text(json.dumps(content, indent=1))
         os.chown(self._paths.bootstrap, USER, USER)
 
@@ -167,27 +169,6 @@ class Process:
             "WEFT_FILES": str(self._files),
             "WEFT_DATA_KB": str(self._limits.heap_bytes * 3 // 2 >> 10),
         }
-
-
-def open_port_range() -> bool:
-    """Makes Envoy's range of source ports one that sockets may be bound to; False if the kernel cannot (before 6.3).
-
-    A socket's own range only narrows the network namespace's, so that is widened at its end (the default is
-    32768-60999). What else on the node gets such a port has the node's own address, and is never taken for a pod's.
-    And ports of connections that ended a second ago are used again (tcp_tw_reuse): else a client that opens a
-    connection for each request would get through its 4,536 ports before one of them leaves TIME_WAIT.
-    """
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        try:
-            probe.setsockopt(socket.IPPROTO_IP, IP_LOCAL_PORT_RANGE, 0)
-        except OSError:
-            return False
-    settings = Path("/proc/sys/net/ipv4")
-    low, high = map(int, (settings / "ip_local_port_range").read_text().split())
-    if high < UPSTREAM_PORTS[1]:
-        (settings / "ip_local_port_range").write_text(f"{low} {UPSTREAM_PORTS[1]}")
-    (settings / "tcp_tw_reuse").write_text("1")
-    return True
 
 
 def reap(handle: int) -> None:

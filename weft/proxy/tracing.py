@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from weft.model.l7 import Phase
@@ -25,7 +26,7 @@ NAME = re.compile(
 
 class Collector(NamedTuple):
     host: str
-    """An address, or a name that Envoy looks up in the node's DNS."""
+    """An address, or a name of the node's DNS."""
     port: int
 
 
@@ -54,16 +55,13 @@ def is_address(host: str) -> bool:
     return True
 
 
-def collector_cluster(target: Collector) -> Json:
-    """Envoy's own connections: nobody's address, nobody's mark. Looking up a name holds up nothing else."""
-    address = {"socket_address": {"address": target.host, "port_value": target.port}}
-    # Of a name that has several addresses, the next is tried where one does not answer.
-    lookup = {"type": "LOGICAL_DNS", "dns_lookup_family": "ALL", "wait_for_warm_on_init": False}
+def collector_cluster(relay: Path) -> Json:
+    """Envoy's own network leads to pods' conversations alone: the agent passes the spans on (weft.proxy.relay)."""
     protocols = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
     return {
         "name": names.OTLP,
+        "type": "STATIC",
         "connect_timeout": "5s",
-        **({"type": "STATIC"} if is_address(target.host) else lookup),
         "typed_extension_protocol_options": {
             protocols: {
                 "@type": f"type.googleapis.com/{protocols}",
@@ -72,7 +70,7 @@ def collector_cluster(target: Collector) -> Json:
         },
         "load_assignment": {
             "cluster_name": names.OTLP,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": str(relay)}}}}]}],
         },
     }
 

@@ -19,8 +19,9 @@ from weft.proxy.accesslog import AccessLog
 from weft.proxy.ads import Ads, Key
 from weft.proxy.bootstrap import Paths
 from weft.proxy.listening import has_v6, listens
-from weft.proxy.process import Process, open_port_range, reap, tell
+from weft.proxy.process import Process, reap, tell
 from weft.proxy.proxy import ProxyStatus, Rejection
+from weft.proxy.relay import Relay
 from weft.proxy.resources import cluster_resources, endpoint_resources, listener_resources, references
 from weft.proxy.service import GrpcServer
 from weft.proxy.spawn import USER, ProxyError
@@ -48,7 +49,8 @@ class Worker:
         otlp: Collector | None,
     ) -> None:
         self._paths, self._process, self._on_exit, self._log_headers = paths, process, on_exit, log_headers
-        self._otlp = [resource(CLUSTER, collector_cluster(otlp))] if otlp else []
+        self._otlp = [resource(CLUSTER, collector_cluster(paths.otlp))] if otlp else []
+        self._relay = Relay(otlp) if otlp else None
         self._ads = Ads()
         self._server = GrpcServer(self._ads, AccessLog(on_records))
         self._handle: int | None = None
@@ -60,12 +62,15 @@ class Worker:
         self._ending: asyncio.Event | None = None
         self._contents: dict[int, Listener] = {}
         self._endpoints: Endpoints = {}
-        self._port_range, self._v6 = open_port_range(), has_v6()
+        with process.enter():
+            self._v6 = has_v6()
 
     async def open(self) -> None:
         """Listens for Envoy. Errors: OSError."""
         self._process.prepare()
         await self._server.open(self._paths.agent, USER)
+        if self._relay is not None:
+            await self._relay.open(self._paths.otlp, USER)
 
     async def close(self) -> None:
         self._cancel_idle()
@@ -75,6 +80,8 @@ class Worker:
             asyncio.get_running_loop().remove_reader(self._handle)
             os.close(self._handle)
             self._handle = None
+        if self._relay is not None:
+            await self._relay.end()
         await self._server.end()
 
     async def adopt(self, handle: int) -> None:
@@ -163,7 +170,7 @@ class Worker:
         refs = references(content)
         return [
             *self._otlp,
-            *(resource(CLUSTER, json) for json in cluster_resources(refs, self._port_range)),
+            *(resource(CLUSTER, json) for json in cluster_resources(refs)),
             *(resource(ENDPOINTS, json) for json in endpoint_resources(refs, self._endpoints)),
             resource(LISTENER, built.listener),
             *(resource(ROUTES, json) for json in built.routes),
@@ -213,8 +220,12 @@ class Worker:
 
     async def _listens(self, number: int) -> None:
         """An acknowledged listener opens its sockets in Envoy's own time."""
-        while not listens(number, self._v6):
+        while not self._is_listening(number):
             await asyncio.sleep(POLL)
+
+    def _is_listening(self, number: int) -> bool:
+        with self._process.enter():
+            return listens(number, self._v6)
 
     def _take_back(self, items: Iterable[Resource], before: dict[Key, Resource | None]) -> None:
         own = [item for item in items if item.type in (LISTENER, ROUTES)]
