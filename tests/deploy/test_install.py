@@ -91,6 +91,7 @@ def test_install_and_uninstall(installed: Cluster) -> None:
     assert first.run("curl", "-s", "http://127.0.0.1:9879/readyz") == "ok\n"
     assert "weft_problems 0\n" in cluster.nodes[1].run("curl", "-s", f"http://{first.addresses[0]}:9962/metrics")
     assert "MISSING" not in weft("doctor")
+    assert "unreachable 10.96.0.0/16" in first.run("ip", "route")  # the ServiceCIDR object's
 
     cluster.kubectl("apply", "-f", "-", stdin=PODS.replace("NODE", first.name))
     cluster.kubectl("wait", "--for=condition=Ready", "pod/server", "--timeout=60s")
