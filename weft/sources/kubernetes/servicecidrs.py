@@ -36,8 +36,8 @@ async def service_cidrs(api: Api) -> tuple[IPNetwork, ...]:
         except ApiError as error:
             if error.code in (403, 404):
                 log.warning(
-                    "the ranges of ClusterIPs are not known (%s): what is sent to one that no Service has leaves the node; "
-                    "name them by --service-cidr",
+                    "the ranges of ClusterIPs are not known (%s): what is sent to one that no Service has leaves the "
+                    "node; name them by --service-cidr",
                     error,
                 )
                 return ()
