@@ -134,7 +134,7 @@ class KubeletPods:
         stale = [
             (container, sandbox.record.ifname)
             for container, sandbox in self._sandboxes.items()
-            if (container, sandbox.record.ifname) not in valid and sandbox.endpoint
+            if (container, sandbox.record.ifname) not in valid
         ]
         ended = await asyncio.gather(*(self.delete(*one) for one in stale), return_exceptions=True)
         if failures := [str(one) for one in ended if isinstance(one, BaseException)]:

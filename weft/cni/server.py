@@ -111,18 +111,22 @@ class _Server:
                 await asyncio.get_running_loop().sock_sendall(connection, answer)
 
     async def _answer(self, asked: _Asked, connection: socket.socket) -> bytes:
+        command, code = "", Code.INTERNAL
         try:
             request = parse(asked.environment, asked.config)
+            command = request.command
             work = asyncio.ensure_future(self._do(request, asked.netns))
             with _watched(connection, work if request.command in _ONLY_FOR_THE_CALLER else None):
                 done = await work
+            self._pods.requests[command, 0] += 1
             return b"0" + (msgspec.json.encode(done) + b"\n" if done else b"") + b"\0"
         except CniError as failure:
             code, words = failure.code, str(failure)
             log.warning("code %d: %s", code, words)
         except Exception as failure:
             log.exception("a request failed")
-            code, words = Code.INTERNAL, f"{type(failure).__name__}: {failure}; please report this"
+            words = f"{type(failure).__name__}: {failure}; please report this"
+        self._pods.requests[command, int(code)] += 1
         return b"1" + msgspec.json.encode(error(version_of(asked.config), code, words)) + b"\n\0"
 
     async def _do(self, request: Request, netns: int) -> dict[str, Any] | None:
