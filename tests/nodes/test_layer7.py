@@ -14,7 +14,8 @@ from tests.datapath.proxy_scene import talk
 from tests.nodes.scene import Cluster, TestNode
 from tests.nodes.talk import make_socket, tcp_server
 from tests.nodes.test_reach import cnp
-from weft.datapath import node
+from weft.datapath import netns
+from weft.datapath.ways import close_proxy_way, open_proxy_way
 from weft.model.http import HttpRuleSet
 
 PORT = 8080
@@ -33,8 +34,9 @@ def proxy(on: TestNode) -> Iterator[str]:
     cgroup.mkdir()
     argument = f"{number},{'egress' if rules.egress else 'ingress'}"
     with on.inside():
-        node.open_proxy_ways()
         on.datapath.watch_proxy(cgroup)
+        open_proxy_way(on.datapath, 1400)
+    with netns.entered(on.paths.proxy_netns):
         command = [sys.executable, "-m", "tests.datapath.transparent", str(cgroup), argument]
         made = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -45,7 +47,7 @@ def proxy(on: TestNode) -> Iterator[str]:
         made.communicate()
         with on.inside():
             on.datapath.unwatch_proxy()
-            node.close_proxy_ways()
+            close_proxy_way(on.datapath)
         cgroup.rmdir()
 
 
