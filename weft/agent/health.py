@@ -45,7 +45,12 @@ async def served(health_port: int, metrics_port: int) -> AsyncIterator[Health]:
             yield state
             return
         config = uvicorn.Config(
-            health.build(state), log_config=None, lifespan="off", access_log=False, timeout_graceful_shutdown=1
+            health.build(state),
+            log_config=None,
+            lifespan="off",
+            ws="none",
+            access_log=False,
+            timeout_graceful_shutdown=1,
         )
         server = uvicorn.Server(config)
         server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]

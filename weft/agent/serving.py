@@ -28,7 +28,9 @@ async def serve(agent: Agent, answers: Backend, state: Health) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, done.set)
     server = uvicorn.Server(
-        uvicorn.Config(build(answers), log_config=None, lifespan="off", access_log=False, timeout_graceful_shutdown=1)
+        uvicorn.Config(
+            build(answers), log_config=None, lifespan="off", ws="none", access_log=False, timeout_graceful_shutdown=1
+        )
     )
     with _api_socket(paths.run_dir / "agent.sock") as listener:
         serving = asyncio.create_task(_without_signals(server).serve(sockets=[listener]))

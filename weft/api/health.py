@@ -9,10 +9,9 @@ import socket
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from starlette.routing import Route, Router
 
 EXPOSITION = "text/plain; version=0.0.4"
 """Prometheus' text format."""
@@ -35,7 +34,7 @@ class PortError(Exception):
     """A port cannot be had; names it and the option."""
 
 
-def build(health: Health) -> Starlette:
+def build(health: Health) -> Router:
     """``/healthz`` and ``/readyz``: 200 "ok", or 503 and why not. ``/metrics``."""
 
     async def healthz(request: Request) -> PlainTextResponse:
@@ -47,7 +46,7 @@ def build(health: Health) -> Starlette:
     async def metrics(request: Request) -> PlainTextResponse:
         return PlainTextResponse(health.metrics(), media_type=EXPOSITION)
 
-    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])
+    return Router([Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])
 
 
 def _verdict(lines: Sequence[str]) -> PlainTextResponse:

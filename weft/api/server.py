@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 
-from starlette.applications import Starlette
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp
 
 from weft.model.origin import ManifestError
 
+log = logging.getLogger("weft.api")
 Json = Any
 
 
@@ -44,8 +47,10 @@ class Backend(Protocol):
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def build(backend: Backend) -> Starlette:
-    """The application. Paths are versioned; bodies and answers are JSON, streams one JSON value per line."""
+def build(backend: Backend) -> ASGIApp:
+    """The application. Paths are versioned; bodies and answers are JSON, streams one JSON value per line.
+
+    It is what a Starlette application has inside, without its pages for people, which cost the agent 1 MB."""
 
     async def status(request: Request) -> Response:
         return JSONResponse(await backend.status())
@@ -112,9 +117,9 @@ def build(backend: Backend) -> Starlette:
         ("GET", "/v1/pods/{namespace}/{name}/logs", logs),
         ("POST", "/v1/flows", flows),
     ]
-    return Starlette(
-        routes=[Route(path, handler, methods=[method]) for method, path, handler in routes],
-        exception_handlers={Refusal: _refused, ManifestError: _manifest, Exception: _failed},
+    return ExceptionMiddleware(
+        Router([Route(path, handler, methods=[method]) for method, path, handler in routes]),
+        {Refusal: _refused, ManifestError: _manifest, Exception: _failed},
     )
 
 
@@ -135,4 +140,5 @@ async def _manifest(request: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return JSONResponse({"errors": [f"{type(error).__name__}: {error} (the agent's log has more)"]}, 500)
