@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -144,14 +143,14 @@ with Cluster({name!r}, nodes=1) as cluster:
                 process.stdin.close()
                 assert process.wait(60) == 0
             else:
-                process.send_signal(signal.SIGKILL)
+                process.kill()
                 process.wait(60)
                 assert traces(name)
                 remove_orphans()
+            assert traces(name) == []
         finally:
             process.kill()
             Cluster(name).down()
-    assert traces(name) == []
     assert {name: Path("/proc/sys", name).read_text() for name in MACHINE} == before
 
 
