@@ -83,6 +83,22 @@ def test_the_pod_is_quiet_and_its_other_devices_are_left_alone(containers: Runti
     assert settings.stdout.split() == ["0", "1"]
 
 
+def test_a_namespace_without_ipv6_gets_it_on_our_device(containers: Runtime) -> None:
+    """Some runtimes switch it off for every new device of a pod."""
+
+    async def scene() -> None:
+        async with agent(containers):
+            for name in ("c1", "c2"):
+                with netns.entered(containers.netns(containers.start(name))):
+                    off = [f"net.ipv6.conf.{one}.disable_ipv6=1" for one in ("all", "default")]
+                    subprocess.run(["sysctl", "-qw", *off], check=True)
+            one, two = [await containers.add(name) for name in ("c1", "c2")]
+            assert (one.status, two.status) == (0, 0), one.text
+            assert await asyncio.to_thread(reaches, containers, "c1", "c2", "fd55::3")
+
+    asyncio.run(scene())
+
+
 def test_status_version_and_gc(containers: Runtime) -> None:
     async def scene() -> None:
         async with agent(containers) as here:
