@@ -41,7 +41,7 @@ def pod(name: str, number: int, labels: dict[str, str], *ports: NamedPort, accou
     )
 
 
-PODS = (
+WORKLOADS = (
     pod("shop/frontend", 10, {"app": "frontend", "tier": "web", "pod-template-hash": "5d4"}, account="web"),
     pod("shop/api", 11, {"app": "product-api", "version": "v1"}, NamedPort("http", 8080, TCP)),
     pod("shop/db", 12, {"app": "postgres"}, NamedPort("pg", 5432, TCP), NamedPort("metrics", 9090, TCP)),
@@ -63,7 +63,7 @@ WORLD = World(
         "other": Namespace("other", {"team": "other", "env": "prod"}),
         "kube-system": Namespace("kube-system"),
     },
-    workloads={workload.key: workload for workload in PODS},
+    workloads={workload.key: workload for workload in WORKLOADS},
     services={
         service.key: service
         for service in (
@@ -90,7 +90,7 @@ WORLD = World(
         )
     },
 )
-ADDRESSES = {str(workload.key): str(workload.addresses[0]) for workload in PODS} | {
+ADDRESSES = {str(workload.key): str(workload.addresses[0]) for workload in WORKLOADS} | {
     "host": "10.42.0.1",
     "world": "203.0.113.9",
     "world6": "2001:db8::9",
