@@ -1,41 +1,11 @@
 /* Ingress of weft_vxlan: everything that other nodes send through the tunnel. It proves the sender; what is for a pod
  * goes on to to_pod like any other packet, for whatever is said inside the tunnel, identity is a matter of the address.
  */
+#include "fast.h"
+#include "parse.h"
 #include "refuse.h"
 
 #define PACKET_HOST 0
-
-/* The two ends, no more: pieces of a packet come by here before to_pod has seen the first of them. 0 or a verdict. */
-INLINE int ends_of(struct __sk_buff *skb, struct packet *p)
-{
-	struct frame *frame = header(skb, 0, sizeof(*frame));
-
-	if (!frame)
-		return VERDICT_TRUNCATED_HEADER;
-	p->ethertype = frame->type;
-	if (p->ethertype == bpf_htons(ETH_P_IP)) {
-		struct iphdr *ip = header(skb, ETH_SIZE, sizeof(*ip));
-
-		if (!ip)
-			return VERDICT_TRUNCATED_HEADER;
-		p->source = wide_v4(ip->saddr);
-		p->destination = wide_v4(ip->daddr);
-		p->protocol = ip->protocol;
-	} else if (p->ethertype == bpf_htons(ETH_P_IPV6)) {
-		struct ipv6hdr *ip = header(skb, ETH_SIZE, sizeof(*ip));
-
-		if (!ip)
-			return VERDICT_TRUNCATED_HEADER;
-		__builtin_memcpy(&p->source, &ip->saddr, sizeof(p->source));
-		__builtin_memcpy(&p->destination, &ip->daddr, sizeof(p->destination));
-		p->protocol = ip->nexthdr;
-		if (is_v4(&p->source) || is_v4(&p->destination))
-			return VERDICT_INVALID_PACKET;
-	} else {
-		return VERDICT_UNSUPPORTED_L2;
-	}
-	return VERDICT_FORWARDED;
-}
 
 /* Who sent the outer packet, as it says of itself; 0 if the packet is not one of ours. */
 SUBPROGRAM int tunnel_sender(struct __sk_buff *skb, struct addr *sender)
@@ -60,39 +30,71 @@ INLINE int in_range(const struct addr *address, const struct node *node, __u32 f
 	return (address->d[0] & mask->d[0]) == range->d[0] && (address->d[1] & mask->d[1]) == range->d[1];
 }
 
-/* A node may send for itself and for its own pods, to us and to ours. 0 or the verdict that refuses the packet. */
-INLINE int from_tunnel_ends(struct __sk_buff *skb, struct trip *t)
+/* A node may send for itself and for its own pods. */
+INLINE int is_senders_own(struct __sk_buff *skb, const struct addr *source)
 {
-	const struct addr *source = &t->packet.source;
 	struct addr sender = {};
 	struct node *node;
 
 	if (!tunnel_sender(skb, &sender))
-		return VERDICT_FORGED_HOST_SOURCE;
+		return 0;
 	node = bpf_map_lookup_elem(&nodes, &sender);
-	if (!node || (!in_range(source, node, !is_v4(source)) && !addr_equal(source, &sender)))
-		return VERDICT_FORGED_HOST_SOURCE;
-	if (!peer_find(&t->packet.destination, &t->to) && !(t->to.flags & IPCACHE_HOST))
-		return VERDICT_UNKNOWN_TARGET;
-	return VERDICT_FORWARDED;
+	return node && (in_range(source, node, !is_v4(source)) || addr_equal(source, &sender));
+}
+
+/* The flow that decides about the packet, if nobody but the two pods has a part in it. */
+INLINE struct flow *flow_of_pods(struct trip *t)
+{
+	struct flow *flow;
+	__u32 me;
+
+	if (t->packet.icmp_error || t->packet.piece != PIECE_WHOLE)
+		return 0;
+	t->side = flow_key_of(&t->packet, &t->key);
+	me = t->side & 1;
+	flow = bpf_map_lookup_elem(&flows, &t->key);
+	if (!flow || flow->proxy || !flow_decides(flow, t) || !(flow->tunnel >> me & 1) || !flow->ifindex[me ^ 1])
+		return 0;
+	return flow;
+}
+
+/* Straight into the pod's namespace: here that can be done, unlike at weft_host. */
+INLINE int deliver_to_peer(struct __sk_buff *skb, struct trip *t, struct flow *flow)
+{
+	__u32 other = (t->side & 1) ^ 1;
+
+	if (flow_follow(flow, &t->packet, t->side, t->now_ns))
+		flow_ended(skb, t, flow);
+	count(VERDICT_FORWARDED, TO_POD, skb->len);
+	return send(skb, FROM_POD, flow->ifindex[other], (const struct mac *)flow->mac[other]);
+}
+
+SUBPROGRAM int from_tunnel_slow(struct __sk_buff *skb, struct trip *t)
+{
+	trip_start_slowly(t);
+	if (!t->decision.reason && !peer_find(&t->packet.destination, &t->to) && !(t->to.flags & IPCACHE_HOST))
+		t->decision.reason = VERDICT_UNKNOWN_TARGET;
+	return t->decision.reason ? refuse(skb, t) : TC_ACT_OK;
 }
 
 SEC("tc")
 int from_tunnel(struct __sk_buff *skb)
 {
 	struct trip t;
+	struct flow *flow = 0;
+	int unclear;
 
 	trip_start(&t);
-	trip_start_slowly(&t);
 	t.door = TO_POD;
 	t.device = skb->ifindex;
-	t.decision.reason = ends_of(skb, &t.packet);
-	if (!t.decision.reason)
-		t.decision.reason = from_tunnel_ends(skb, &t);
-	if (t.decision.reason)
-		return refuse(skb, &t);
+	trip_date(&t);
+	unclear = parse(skb, &t.packet); /* a later piece is, before to_pod has seen the first one */
+	if (!is_senders_own(skb, &t.packet.source))
+		t.decision.reason = VERDICT_FORGED_HOST_SOURCE;
+	else if (!unclear)
+		flow = flow_of_pods(&t);
 	bpf_skb_change_type(skb, PACKET_HOST); /* each node's device has a MAC of its own, and nobody asks for it */
-	return TC_ACT_OK;
+	return flow ? deliver_to_peer(skb, &t, flow) : from_tunnel_slow(skb, &t);
 }
 
 char LICENSE[] SEC("license") = "GPL";

@@ -151,6 +151,7 @@ class Cluster:
         """With the pods that not every node knows."""
 
     def __enter__(self) -> Cluster:
+        self._folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as made:
             made.callback(shutil.rmtree, self._folder, ignore_errors=True)
             self._make(made)

@@ -1,5 +1,5 @@
-"""http rules across nodes: the client's are judged on its node, the server's on the server's, each by its own proxy, and
-the server sees the client's address. The proxy stands in for Envoy: it keeps to the same marks and addresses."""
+"""http rules across nodes: the client's are judged on its node, the server's on the server's, each by its own proxy;
+the server sees the client's address. The proxy stands in for Envoy, with the same marks and addresses."""
 
 from __future__ import annotations
 
