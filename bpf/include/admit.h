@@ -156,6 +156,12 @@ GLOBAL int admit(struct __sk_buff *skb, struct trip *t)
 	t->to_proxy = flow->proxy >> (me ^ 1) & 1;
 	if (t->to_proxy && !t->proxy_ifindex)
 		return VERDICT_PROXY_GONE;
+	/* What is about to be cut, or is, may be over in Envoy already: then nobody but this reset tells its client. */
+	if (t->from_proxy && t->packet.tcp_flags & TCP_RST && !t->packet.payload) {
+		if (flow->state != FLOW_CUT)
+			flow->state = FLOW_CLOSING;
+		return VERDICT_FORWARDED;
+	}
 	if (flow->state != FLOW_CUT || flow->revision != t->revision)
 		return admit_again(t, flow);
 	t->decision.egress_rule = flow->rule[0];

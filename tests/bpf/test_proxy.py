@@ -241,6 +241,23 @@ def test_decided_again(envoy: Machine, version: int) -> None:
 
 
 @VERSIONS
+def test_envoys_reset_of_what_is_cut_reaches_its_client(envoy: Machine, version: int) -> None:
+    """Envoy had closed the listener while the connection waited to be accepted: it has no socket to be told by."""
+    for before in (V.FORWARDED, V.POLICY_REVOKED):  # first to come under the new policy, or after the flow was cut
+        leg = Leg(envoy, version)
+        envoy.pod(SERVER, ingress=HTTP)
+        assert leg.ask(SYN) is V.FORWARDED
+        envoy.pod(SERVER, ingress=OTHER_HTTP)
+        envoy.revision(leg.flow.revision + 1)
+        if before is V.POLICY_REVOKED:
+            assert leg.ask(ACK) is before
+        source, target = leg.addresses[::-1]
+        outcome = envoy.from_proxy(envoys(source, target, tcp(80, 40000, RST | ACK)))
+        assert (outcome.verdict, outcome.packet[:6]) == (V.FORWARDED, leg.client.mac)
+        assert leg.ask(ACK) is not V.FORWARDED and leg.answer(RST) is not V.FORWARDED
+
+
+@VERSIONS
 def test_opened_before_the_rule(http: Machine, version: int) -> None:
     """Also one that the table has forgotten: its next segment is reset, not sent where nobody knows it."""
     talk = Talk(http, version)
