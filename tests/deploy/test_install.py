@@ -95,6 +95,8 @@ def test_install_and_uninstall(installed: Cluster) -> None:
 
     cluster.kubectl("apply", "-f", "-", stdin=PODS.replace("NODE", first.name))
     cluster.kubectl("wait", "--for=condition=Ready", "pod/server", "--timeout=60s")
+    metrics = cluster.nodes[1].run("curl", "-s", f"http://{first.addresses[0]}:9962/metrics")
+    assert 'weft_cni_requests_total{command="ADD",code="0"} 1\n' in metrics and "weft_source_connected 1\n" in metrics
     address = cluster.get("pod", "server")["status"]["podIP"]
 
     def code(path: str) -> str:

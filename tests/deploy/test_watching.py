@@ -34,6 +34,7 @@ STATUS: dict[str, Any] = {
     "memory": {"rssBytes": 22, "anonymousBytes": 23},
     "maps": [{"name": "policy", "entries": 24, "max": 25}],
     "problems": ["one"],
+    "kubernetes": {"connected": True, "cni": [("ADD", 0, 27), ("ADD", 11, 28)]},
 }
 PACKETS = {(0, int(Verdict.FORWARDED)): Counter(10, 1000), (1, int(Verdict.POLICY_DENIED)): Counter(3, 222)}
 
@@ -53,6 +54,7 @@ def test_the_text_format() -> None:
         'weft_forward_count_total{direction="EGRESS"} 10',
         'weft_bpf_map_capacity{map="policy"} 25',
         "weft_proxy_up 1",
+        'weft_cni_requests_total{command="ADD",code="11"} 28',
         "process_start_time_seconds 26.5",
     ):
         assert line in lines

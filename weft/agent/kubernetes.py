@@ -89,6 +89,10 @@ class KubernetesAgent(Agent):
             "source": f"Kubernetes, {self._api.server}: {len(world.workloads)} pods, {len(world.services)} services, "
             f"{len(world.policies)} policies, {len(world.nodes)} nodes",
             "pods": {"total": len(ours), "running": len(ours), "ready": sum(pod.ready for pod in ours)},
+            "kubernetes": {
+                "connected": not self._api.problem,
+                "cni": [[*asked, count] for asked, count in sorted(self.pods.requests.items())],
+            },
         }
 
     def all_problems(self) -> list[str]:

@@ -54,6 +54,10 @@ METRICS = (
     Metric("weft_proxy_connections", GAUGE, (), "Clients' connections to Envoy"),
     Metric("weft_proxy_restarts_total", COUNTER, (), "Times that Envoy ended by itself, since the agent began"),
     Metric("weft_proxy_redirects_total", COUNTER, ("phase",), "Connections that the kernel sent to Envoy"),
+    Metric("weft_source_connected", GAUGE, (), "1: the API server is in reach; else what it said last is in force"),
+    Metric(
+        "weft_cni_requests_total", COUNTER, ("command", "code"), "The kubelet's requests; code 0: done, else CNI's"
+    ),
     Metric("process_resident_memory_bytes", GAUGE, (), "Resident memory of the agent"),
     Metric("weft_agent_anonymous_memory_bytes", GAUGE, (), "Memory of the agent that no file backs"),
     Metric("process_start_time_seconds", GAUGE, (), "When the agent began, in seconds since 1970"),
@@ -87,6 +91,10 @@ def samples(status: Mapping[str, Any], packets: Mapping[tuple[int, int], Counter
         yield Sample("weft_bpf_map_capacity", (each["name"],), each["max"])
     for phase, connections in envoy["sent"].items():
         yield Sample("weft_proxy_redirects_total", (str(phase),), connections)
+    if about := status.get("kubernetes"):
+        yield Sample("weft_source_connected", (), int(about["connected"]))
+        for command, code, count in about["cni"]:
+            yield Sample("weft_cni_requests_total", (command, str(code)), count)
     yield Sample("weft_lost_events_total", ("PERF_EVENT_RING_BUFFER",), flows["lost"])
     for name, value in {
         "weft_problems": len(status["problems"]),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,8 @@ class KubeletPods:
         """``known`` waits a while for the API server's word of a pod with this uid; ``commit`` puts what ``local`` says
         of a pod in force, or raises."""
         self.local: dict[NamespacedName, LocalPod] = {}
+        self.requests: Counter[tuple[str, int]] = Counter()
+        """How often each command ended with each code (0: done), since the agent began."""
         self._records = Records(run_dir / "cni")
         self._pool, self._network, self._known, self._commit = pool, network, known, commit
         self._sandboxes: dict[str, _Sandbox] = {}
