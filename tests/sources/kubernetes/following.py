@@ -23,7 +23,7 @@ T = TypeVar("T")
 class Following:
     """``with Following(kubeconfig, "node-1") as source``: synced, and running. ``batches``: what on_edits was given."""
 
-    def __init__(self, kubeconfig: Path, node: str, port: int = 0, lease: tuple[float, float] = (3.0, 0.5)) -> None:
+    def __init__(self, kubeconfig: Path, node: str, port: int = 0, lease: tuple[float, float] = (15.0, 0.5)) -> None:
         self._kubeconfig, self._node, self._port, self._lease = kubeconfig, node, port, lease
         self.world = World(NodeConfig(node))
         self.batches: list[Sequence[Edit]] = []
@@ -91,6 +91,5 @@ class Following:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         if release:
-            await self.source.close()
-        else:
-            await self.api.close()
+            await self.source.release()
+        await self.api.close()

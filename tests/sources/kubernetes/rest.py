@@ -96,9 +96,11 @@ class Rest:
         until(lambda: self.http.get(listing).status_code == 200, f"{listing} is served")
 
     def namespace(self) -> str:
-        """A new one, of the test's own."""
+        """A new one, of the test's own, in which pods can be created."""
         name = f"t{uuid.uuid4().hex[:10]}"
         self.create("Namespace", "", name)
+        account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+        until(lambda: self.http.get(account).status_code == 200, f"{name} has a service account")
         return name
 
 

@@ -142,10 +142,9 @@ class KubernetesSource:
             group.create_task(self._deliver())
             group.create_task(self._writer.run())
 
-    async def close(self) -> None:
-        """After ``run`` was cancelled: another agent may write at once."""
+    async def release(self) -> None:
+        """After ``run`` was cancelled, before the Api is closed: another agent may write at once."""
         await self._leadership.release()
-        await self._api.close()
 
     def pod(self, key: NamespacedName) -> PodSeen | None:
         """None: the API server has no such pod on this node, as far as we know."""
@@ -156,19 +155,23 @@ class KubernetesSource:
         """Whether this very pod is this node's; waits for it so long."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        while (found := self._pods.own.get(key)) is None or found.uid != uid:
+        while not self._is_own(key, uid):
             arrival: asyncio.Future[None] = loop.create_future()
             self._waiting.setdefault(key, set()).add(arrival)
             try:
                 async with asyncio.timeout_at(deadline):
                     await arrival
             except TimeoutError:
-                return False
+                return self._is_own(key, uid)
             finally:
                 self._waiting[key].discard(arrival)
                 if not self._waiting[key]:
                     del self._waiting[key]
         return True
+
+    def _is_own(self, key: NamespacedName, uid: str) -> bool:
+        found = self._pods.own.get(key)
+        return found is not None and found.uid == uid
 
     def touch(self, key: NamespacedName) -> None:
         """What weft has connected under this name has changed: ``on_edits`` is given it before this returns."""
