@@ -23,7 +23,7 @@ from weft.model.desired import (
 )
 from weft.model.identity import Reserved
 from weft.model.net import ClassId, IdentityId, Prefix
-from weft.plan.diff import changes
+from weft.plan.diff import Edition, changes
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -132,6 +132,8 @@ class Moves:
 
 def different(one: Mapping[K, V], other: Mapping[K, V]) -> list[K]:
     """Keys with different values, or in one of the two only."""
+    if isinstance(other, Edition) and other.follows(one):
+        return [key for key in other.touched if one.get(key) != other.get(key)]
     change = changes(one, other)
     gone, come = change.gone, change.come
     return [key for key, value in come.items() if key not in gone or gone[key] != value] + [

@@ -101,27 +101,35 @@ class _Transition:
     def _move(self) -> Iterator[Write | None]:
         passing, moves, desired = self.passing, self.moves, self.desired.ipcache
         blocks: dict[Prefix, IpcacheEntry] = {}
-        direct: list[Prefix] = []
         for pair, keys in moves.blocks.items():
-            apart = [key for key in keys if key not in passing.direct]
-            blocks.update((key, self._on_its_way(key, passing.classes[pair])) for key in apart)
-            direct += keys if not apart else [key for key in keys if key in passing.direct]
+            apart = [key for key in keys if key not in passing.direct] if passing.direct else keys
+            if apart:
+                blocks.update(self._on_their_way(apart, passing.classes[pair]))
+        blocks.update((key, entry) for key in passing.direct if (entry := desired.get(key)) is not None)
         drops = {key: desired.get(key) or moves.new.around(key) for key in moves.drops}
         needless = [key for key in drops if key not in desired and is_dropped(moves.old.around(key))]
         for key in needless:
             del drops[key]
-        yield self._write_ipcache({**blocks, **drops}, needless)
-        yield self._write_new(direct)
+        yield self._write_ipcache(blocks, [])  # first: what is refused may be the range around one of them
+        yield self._write_ipcache(drops, needless)
         pods = {wide: self.endpoints[wide]._replace(class_=passing.classes[pair]) for wide, pair in moves.pods.items()}
         yield self._write_endpoints(pods, moves.vanish)
 
-    def _on_its_way(self, key: Prefix, class_: ClassId) -> IpcacheEntry:
-        """Exempt as the node's own only if it is that before and after; another node's if it is that in either."""
-        old, new = self.moves.old.at(key), self.moves.new.at(key)
-        if class_ == old.class_ and old.flags == new.flags:
-            return old
-        flags = (old.flags & new.flags) | ((old.flags | new.flags) & IPCACHE_REMOTE)
-        return IpcacheEntry(old.identity, class_, flags)
+    def _on_their_way(self, keys: Iterable[Prefix], class_: ClassId) -> Iterator[tuple[Prefix, IpcacheEntry]]:
+        """Exempt as the node's own only if it is that before and after; bound as another node's if it is so in either.
+        There are thousands, and most keep their flags."""
+        before, after = self.kernel.ipcache, self.desired.ipcache
+        for key in keys:
+            old, new = before.get(key) or self.moves.old.around(key), after.get(key) or self.moves.new.around(key)
+            if old.flags != new.flags:
+                flags = (old.flags & new.flags) | ((old.flags | new.flags) & IPCACHE_REMOTE)
+                yield key, IpcacheEntry(old.identity, class_, flags)
+            elif class_ == old.class_:
+                yield key, old
+            elif class_ == new.class_ and old.identity == new.identity:
+                yield key, new
+            else:
+                yield key, IpcacheEntry(old.identity, class_, old.flags)
 
     def _flip(self, tables: Mapping[Way, TableId]) -> Write | None:
         puts = {}
@@ -134,7 +142,8 @@ class _Transition:
         moves, desired = self.moves, self.desired
         pods = {wide: desired.endpoints[wide] for wide in (*moves.pods, *moves.appear) if wide in desired.endpoints}
         yield self._write_endpoints(pods, [])
-        yield self._write_new([*chain.from_iterable(moves.blocks.values()), *moves.arrive, *moves.drops])
+        yield self._write_new(moves.arrive)  # first: it may be the range around one of the others, which then goes
+        yield self._write_new([*chain.from_iterable(moves.blocks.values()), *moves.drops])
 
     def _write_new(self, keys: Iterable[Prefix]) -> Write | None:
         """Entries of ipcache become what they shall be."""
