@@ -59,6 +59,8 @@ class Settings:
     """Request headers whose values layer-7 flows show; those with credentials never."""
     otlp: Collector | None = None
     """Who gets spans of requests."""
+    store: Path | None = None
+    """A store that several nodes share; None: this node's own."""
     external_envoy: bool = False
     """Envoy is started by another process of the node's, in its own pod."""
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from weft.agent import sharing
 from weft.agent.agent import Agent, Settings
 from weft.agent.deployments import Deployments
 from weft.agent.lifecycle import Pods
@@ -23,7 +25,7 @@ from weft.runtime.ipam import AddressPool
 from weft.runtime.pods import PodRuntime, RuntimePaths
 from weft.sources.decode import decode
 from weft.sources.errors import ManifestErrors, StoreError
-from weft.sources.objects import Change, Document, Json
+from weft.sources.objects import Change, Document, Json, Stored
 from weft.sources.registry import POD
 from weft.sources.store import Store
 from weft.sources.world import build_world, is_ready, updated
@@ -41,10 +43,12 @@ class EmbeddedAgent(Agent):
     async def _learn(self) -> World:
         self.store = self.source = self._open_store()
         self._stack.callback(self.store.close)
+        if self._settings.store:
+            sharing.introduce(self.store, self.config)
         devices = PodDevices(self.datapath, self.mtu)
         self._stack.callback(devices.close)
         self.pods: Pods
-        self.pods = Pods(self.store, self._runtime(devices))
+        self.pods = Pods(self.store, self._runtime(devices), self._is_ours)
         await self.pods.recover()
         self._zone_file = ZoneFile(self.paths)
         self._stack.callback(self._zone_file.close)
@@ -59,8 +63,20 @@ class EmbeddedAgent(Agent):
         self._stack.push_async_callback(self.pods.close)
         self.pods.start(lambda changes: self.check(changes, dry_run=True))  # no pod waits for Envoy
         self.deployments.wake()
-        self._spawn(self.deployments.run())
+        self._spawn(self._lead())
+        if self._settings.store:
+            self._spawn(sharing.follow(self.store))
+
+    def _is_ours(self, pod: Stored) -> bool:
+        return not self._settings.store or pod.obj.spec.node_name == self.config.name
+
+    async def _lead(self) -> None:
+        """What one agent does for all that share the store."""
+        if self._settings.store:
+            lock = await sharing.lead(self._settings.store.with_suffix(".lock"))
+            self._stack.callback(os.close, lock)
         self._spawn(self._keep_dns(self._zone_file.directory))
+        await self.deployments.run()
 
     def _namespaces(self) -> Iterable[Path]:
         return (self.paths.run_dir / "netns").glob("*")
@@ -78,14 +94,14 @@ class EmbeddedAgent(Agent):
 
     def _open_store(self) -> Store:
         """Errors: StoreError, also when pods run here whose store is gone: an empty one would mean to end them all."""
-        path = self.paths.state_dir / "store.sqlite"
+        path = self._settings.store or self.paths.state_dir / "store.sqlite"
         running = sorted(folder.name for folder in self.paths.run_dir.glob("pods/*"))
         if running and not path.exists():
             raise StoreError(
                 f"{path} is gone, but {len(running)} pods run on this node ({', '.join(running[:3])}, ...); "
                 "put the file back, or end everything with `weft agent --cleanup`"
             )
-        return Store(path, self.config.service_cidrs)
+        return Store(path, self.config.service_cidrs, shared=self._settings.store is not None)
 
     def _runtime(self, devices: PodDevices) -> PodRuntime:
         hidden = (self.paths.run_dir.parent, self.paths.state_dir, DEFAULT_STATE_ROOT)
@@ -124,6 +140,8 @@ class EmbeddedAgent(Agent):
         """The DNS pod as this agent wants it; one of another version is replaced."""
         upstream = self._settings.upstream_dns or system.nameservers(system.node_resolv_conf())
         manifests = system.system_pod(zone_directory, self.config.service_cidrs, upstream)
+        if self._settings.store:
+            manifests[-1]["spec"]["nodeName"] = self.config.name
         resources = [decode(Document(NOWHERE, manifest))[0] for manifest in manifests]
         pod = resources[-1].key
         try:

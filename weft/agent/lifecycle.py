@@ -36,8 +36,9 @@ Check = Callable[[Sequence[Change]], None]
 class Pods:
     """``local``: how the node's own pods are reached; the world is built with it."""
 
-    def __init__(self, store: Store, runtime: PodRuntime) -> None:
-        self._store, self.runtime = store, runtime
+    def __init__(self, store: Store, runtime: PodRuntime, is_ours: Callable[[Stored], bool] = lambda pod: True) -> None:
+        """``is_ours``: whether a pod of the store is to run on this node."""
+        self._store, self.runtime, self._is_ours = store, runtime, is_ours
         self._readiness = Readiness(runtime.status, runtime.exec_argv, self.publish)
         self.local: dict[NamespacedName, LocalEndpoint] = {}
         self._found: dict[NamespacedName, Recovered] = {}
@@ -54,7 +55,7 @@ class Pods:
         """What an earlier agent left. After this the store's statuses and ``local`` are true; nothing runs yet."""
         self._found = {one.state.key: one for one in await self.runtime.recover()}
         statuses: dict[Key, Json] = {}
-        for stored in self._store.objects(POD):
+        for stored in filter(self._is_ours, self._store.objects(POD)):
             found = self._found.get(stored.key.namespaced)
             if found and found.state.uid == stored.uid and found.found is not Found.BROKEN:
                 if found.state.endpoint:
@@ -70,7 +71,7 @@ class Pods:
         """Take up every pod of the store, and take away what belongs to none. ``check``: whether a plan would fit."""
         self._check = check
         self.runtime.get_ready()
-        for stored in self._store.objects(POD):
+        for stored in filter(self._is_ours, self._store.objects(POD)):
             self._begin(stored)
         for key in set(self._found) - set(self._lives):
             self._lives[key] = asyncio.get_running_loop().create_task(self._orphan(key))
@@ -85,7 +86,7 @@ class Pods:
 
     def on_changes(self, changes: Sequence[Change]) -> None:
         for change in changes:
-            if change.key.kind != POD or change.new is None:
+            if change.key.kind != POD or change.new is None or not self._is_ours(change.new):
                 continue
             key = change.key.namespaced
             if change.new.deleting and key in self._leaving:

@@ -55,6 +55,8 @@ class Options:
     kubeconfig: str = ""
     """Empty: a pod's own service account."""
     tunnel: str = ""
+    store: str = ""
+    """Empty: the node's own."""
     cgroup_root: str = ""
     cni_bin_dir: str = "/opt/cni/bin"
     cni_conf_dir: str = "/etc/cni/net.d"
@@ -87,6 +89,7 @@ def main(options: Options, cleanup: bool = False) -> int:
                 options.map_sizes,
                 options.log_headers,
                 _collector(options.otlp_endpoint),
+                Path(options.store).absolute() if options.store else None,
                 options.external_envoy,
             )
             if asyncio.run(_run(paths, config, settings, options)):

@@ -31,6 +31,7 @@ COMMANDS = {
     "explain": "what policy says about a connection, and why",
     "lint": "warn of what is valid and probably wrong",
     "bpf": "dump a BPF map of the node",
+    "lab": "several nodes on this machine, which share one store",
     "doctor": "what this kernel can do, and what to do where it can't",
 }
 """One module of this package each, with ``arguments(parser)`` and ``main(options)``; only the one that is asked for is

@@ -55,6 +55,9 @@ def arguments(parser: Parser) -> None:
         "open connections are decided again",
     )
     parser.add_argument(
+        "--store", default="", metavar="FILE", help="one that the agents of several nodes share, on this machine"
+    )
+    parser.add_argument(
         "--cgroup-root",
         default="",
         metavar="DIR",
@@ -134,6 +137,7 @@ def main(options: Options) -> int:
         kubernetes=options.kubernetes,
         kubeconfig=options.kubeconfig,
         tunnel=options.tunnel,
+        store=options.store,
         cgroup_root=options.cgroup_root,
         cni_bin_dir=options.cni_bin_dir,
         cni_conf_dir=options.cni_conf_dir,

@@ -105,6 +105,14 @@ def host_addresses() -> tuple[IPAddress, ...]:
     return tuple(sorted((a for a in found if not a.is_loopback), key=lambda a: (a.version, a.packed)))
 
 
+def uplink_addresses() -> tuple[IPAddress, ...]:
+    """Those of the device of the default route, which other nodes reach; link-local ones are not among them."""
+    with Netlink() as netlink:
+        device = rtnetlink.uplink(netlink)
+        found = [address for index, address, _ in rtnetlink.addresses(netlink) if device and index == device.ifindex]
+    return tuple(sorted((a for a in found if not a.is_link_local), key=lambda a: (a.version, a.packed)))
+
+
 def set_up(paths: NodePaths, node: NodeConfig, mtu: int) -> int:
     """Make or repair it all; returns the ifindex of weft_host. Nothing passes there before its program is attached
     (``Datapath.enforce``): the device comes up last, by ``bring_up``."""

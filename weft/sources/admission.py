@@ -5,7 +5,7 @@ Pure: one object, what is stored under its name, and the world around it as far 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec.structs import replace
@@ -23,9 +23,14 @@ NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
 
 
 def admit(
-    resource: Resource, old: Stored | None, used_ips: Mapping[str, Key], service_cidrs: tuple[IPNetwork, ...]
+    resource: Resource,
+    old: Stored | None,
+    used_ips: Mapping[str, Key],
+    service_cidrs: tuple[IPNetwork, ...],
+    place: Callable[[], str] = str,
 ) -> Resource:
-    """The object as it is to be stored. ``used_ips``: all services' cluster IPs. Raises ManifestError."""
+    """The object as it is to be stored. ``used_ips``: all services' cluster IPs; ``place``: the node for a pod that
+    names none, or nothing. Raises ManifestError."""
     if old is not None and old.deleting is not None:
         problem = f"{KINDS[resource.kind].plural_resource} {resource.name!r} is being deleted"
         raise ManifestError(
@@ -36,6 +41,10 @@ def admit(
     if resource.kind == SERVICE:
         spec = cluster_ips.assign(resource, old.obj.spec if old else None, used_ips, service_cidrs)
         return with_raw(resource, {**resource.raw, "spec": spec})
+    if resource.kind == POD and not resource.obj.spec.node_name:
+        where = old.obj.spec.node_name if old else place()
+        if where:
+            resource = with_raw(resource, {**resource.raw, "spec": {**resource.raw["spec"], "nodeName": where}})
     if old is not None and resource.kind == POD:
         if _lasting(resource.obj.spec) != _lasting(old.obj.spec):
             problem = "the spec of a pod may not change"

@@ -153,6 +153,12 @@ _ROUTE = (_NAME, Column("HOSTNAMES", _hostnames), _AGE)
 
 COLUMNS: Mapping[str, tuple[Column, ...]] = {
     registry.NAMESPACE: (_NAME, Column("STATUS", _phase), _AGE),
+    registry.NODE: (
+        _NAME,
+        Column("INTERNAL-IP", lambda stored, now: _listed(a["address"] for a in stored.status.get("addresses", ()))),
+        Column("POD-CIDR", lambda stored, now: _listed(stored.obj.spec.pod_cidrs)),
+        _AGE,
+    ),
     registry.POD: (
         _NAME,
         Column("READY", _pod_ready),
@@ -160,6 +166,7 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
         Column("RESTARTS", _restarts),
         _AGE,
         Column("IP", _ips, wide=True),
+        Column("NODE", lambda stored, now: stored.obj.spec.node_name or "<none>", wide=True),
         Column("LABELS", lambda stored, now: _map(stored.resource.labels), wide=True),
     ),
     registry.SERVICE: (

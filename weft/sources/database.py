@@ -23,6 +23,8 @@ LAYOUT = 1
 """Of the tables; a file with another one is refused."""
 _APPLICATION = 0x77656674  # "weft"
 _BUSY_SECONDS = 2.0
+_PATIENCE = 20.0
+"""For the others that share the file."""
 _SCHEMA = """
 CREATE TABLE state (id INTEGER PRIMARY KEY CHECK (id = 0), revision INTEGER NOT NULL);
 INSERT INTO state VALUES (0, 0);
@@ -57,14 +59,15 @@ class Row(NamedTuple):
 class Database:
     """One open file. Use from one thread. Every method raises StoreError when the file fails."""
 
-    def __init__(self, path: Path) -> None:
-        """Opens or creates ``path`` for this process alone. A damaged file is refused, never replaced: an empty store
-        would mean no policies."""
-        self.path = path
+    def __init__(self, path: Path, shared: bool = False) -> None:
+        """Opens or creates ``path``, for this process alone unless ``shared``. A damaged file is refused, never
+        replaced: an empty store would mean no policies."""
+        self.path, self.shared = path, shared
+        self._seen = 0
         with self._guard("open"):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+            self._db = sqlite3.connect(path, timeout=_PATIENCE if shared else _BUSY_SECONDS, isolation_level=None)
         try:
             with self._guard("open"):
                 self._prepare()
@@ -73,9 +76,10 @@ class Database:
             raise
 
     def _prepare(self) -> None:
-        self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        if not self.shared:
+            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._db.execute("PRAGMA journal_mode = WAL")
-        with self._transaction():  # takes the lock, which this process then keeps
+        with self._transaction("open"):  # takes the lock, which this process then keeps unless the file is shared
             layout = self._scalar("PRAGMA user_version")
             if layout == 0 and not self._scalar("SELECT count(*) FROM sqlite_master"):
                 for statement in _SCHEMA.split(";"):
@@ -98,22 +102,59 @@ class Database:
 
     def write(self, revision: int, puts: Iterable[Stored], deletes: Iterable[Key], durable: bool = True) -> None:
         """All of it, or (with StoreError) nothing. ``durable``: survives a power cut, not only the process's end."""
+        with self._guard("write"), self.alone(durable):
+            self._db.executemany(_PUT, (_values(stored) for stored in puts))
+            self._db.executemany(_DELETE, deletes)
+            self._db.execute("UPDATE state SET revision = ?", (revision,))
+
+    # ---- a shared file -----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def alone(self, durable: bool = True) -> Iterator[None]:
+        """Nobody else writes meanwhile: one transaction, or part of the one that is open."""
+        if self._db.in_transaction:
+            yield
+            return
         with self._guard("write"):
             self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            with self._transaction():
-                self._db.executemany(_PUT, (_values(stored) for stored in puts))
-                self._db.executemany(_DELETE, deletes)
-                self._db.execute("UPDATE state SET revision = ?", (revision,))
+        with self._transaction("write"):
+            yield
+
+    def has_changed(self) -> bool:
+        """Whether somebody else has written since the last time; asks nothing of the disk."""
+        with self._guard("read"):
+            before, self._seen = self._seen, self._scalar("PRAGMA data_version")
+            return before != self._seen
+
+    def since(self, revision: int) -> tuple[int, list[Row], set[Key]]:
+        """The revision now, what was written after ``revision``, and the keys of all that there is."""
+        with self._guard("read"), self._snapshot():
+            now = self._scalar("SELECT revision FROM state")
+            rows = self._db.execute("SELECT * FROM objects WHERE revision > ?", (revision,)).fetchall()
+            keys = self._db.execute("SELECT kind, namespace, name FROM objects").fetchall()
+            return now, [_row(values) for values in rows], {Key(*key) for key in keys}
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """Several reads of one state."""
+        inside = self._db.in_transaction
+        if not inside:
+            self._db.execute("BEGIN")
+        yield
+        if not inside:
+            self._db.execute("COMMIT")
 
     def close(self) -> None:
         self._db.close()
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
+    def _transaction(self, doing: str) -> Iterator[None]:
+        with self._guard(doing):
+            self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
-            self._db.execute("COMMIT")
+            with self._guard(doing):
+                self._db.execute("COMMIT")
         except BaseException:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")

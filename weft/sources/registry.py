@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from weft.model.kinds import apps, cilium, core, discovery, gateway, networking, service
+from weft.model.kinds import apps, cilium, core, discovery, gateway, networking, node, service
 from weft.sources.check import Check, nearest
 from weft.sources.rules import deployments, names, pods, services
 from weft.sources.rules import gateway as gateway_rules
@@ -51,7 +51,7 @@ class KindInfo:
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
 
-NAMESPACE, POD, SERVICE, DEPLOYMENT = "Namespace", "Pod", "Service", "Deployment"
+NAMESPACE, NODE, POD, SERVICE, DEPLOYMENT = "Namespace", "Node", "Pod", "Service", "Deployment"
 ENDPOINT_SLICE, NETWORK_POLICY = "EndpointSlice", "NetworkPolicy"
 CNP, CCNP = "CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy"
 POLICIES = (NETWORK_POLICY, CNP, CCNP)
@@ -72,6 +72,7 @@ KINDS = {
             namespaced=False,
             name_rule=names.dns_label,
         ),
+        KindInfo("v1", NODE, "nodes", ("no",), node.Node, namespaced=False),
         KindInfo("v1", POD, "pods", ("po",), core.Pod, pods.check),
         KindInfo("v1", SERVICE, "services", ("svc",), service.Service, services.check, name_rule=names.dns_1035),
         KindInfo("apps/v1", DEPLOYMENT, "deployments", ("deploy",), apps.Deployment, deployments.check),

@@ -6,8 +6,9 @@ fails, StoreError is raised and what was in force stays so. Use a store from one
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ from weft.sources.database import Database, Row
 from weft.sources.decode import DEFAULT_NAMESPACE
 from weft.sources.errors import Forbidden, ManifestErrors, NotFound, StoreError
 from weft.sources.objects import Action, Change, Json, Key, Resource, Stored
-from weft.sources.registry import KINDS, NAMESPACE, SERVICE
+from weft.sources.registry import KINDS, NAMESPACE, NODE, POD, SERVICE
 
 SYSTEM_NAMESPACE = "kube-system"
 IMPLICIT_NAMESPACES = (DEFAULT_NAMESPACE, SYSTEM_NAMESPACE)
@@ -48,8 +49,10 @@ class Store:
         service_cidrs: tuple[IPNetwork, ...] = (),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         new_uid: Callable[[], str] = lambda: str(uuid4()),
+        shared: bool = False,
     ) -> None:
         """Opens or creates the file. ``service_cidrs``: at most one per family, the default family's first.
+        ``shared``: with the agents of other nodes (docs/decisions/0010-shared-store.md); call ``refresh`` often.
 
         Raises StoreError: damaged, in use by another agent, or of another layout.
         """
@@ -57,7 +60,7 @@ class Store:
         self._subscribers: list[Subscriber] = []
         self._untold: deque[Sequence[Change]] = deque()
         self._telling = False
-        self._database = Database(path)
+        self._database = Database(path, shared)
         self.revision, rows = self._database.load()
         self._objects = {row.key: self._stored(row) for row in rows}
         missing = [_namespace(name) for name in IMPLICIT_NAMESPACES if Key(NAMESPACE, "", name) not in self._objects]
@@ -89,12 +92,22 @@ class Store:
         self._subscribers.append(subscriber)
         return lambda: self._subscribers.remove(subscriber)
 
+    def refresh(self) -> None:
+        """Take in what others have written into a shared file."""
+        if self._database.shared and self._database.has_changed():
+            self._catch_up()
+            self._tell()
+
     def apply(self, resources: Sequence[Resource], dry_run: bool = False, guard: Guard | None = None) -> list[Applied]:
         """All of them or, with ManifestErrors, none. The result is in the order of ``resources``.
 
         ``guard`` sees the changes after every other check (those with action UNCHANGED moved in their file at most);
         what it raises, ManifestError or other, refuses the whole.
         """
+        with self._writing():
+            return self._apply(resources, dry_run, guard)
+
+    def _apply(self, resources: Sequence[Resource], dry_run: bool, guard: Guard | None) -> list[Applied]:
         after = dict(self._objects)
         used = {text: key for key, stored in after.items() if key.kind == SERVICE for text in _addresses(stored)}
         changes: dict[Key, Change] = {}
@@ -121,29 +134,58 @@ class Store:
         """Replace the status of these objects; those that are gone are left out. Does not count as a generation.
 
         ``guard`` sees the changes first; what it raises refuses them."""
-        changes = []
-        for key, status in statuses.items():
-            old = self._objects.get(key)
-            if old is not None and old.status != status:
-                new = replace(old, status=status, revision=self.revision + 1)
-                changes.append(Change(key, old, new))
-        if guard is not None:
-            guard(changes)
-        self._commit(changes, durable=False)
+        with self._writing(durable=False):
+            changes = []
+            for key, status in statuses.items():
+                old = self._objects.get(key)
+                if old is not None and old.status != status:
+                    new = replace(old, status=status, revision=self.revision + 1)
+                    changes.append(Change(key, old, new))
+            if guard is not None:
+                guard(changes)
+            self._commit(changes, durable=False)
 
     def delete(self, keys: Iterable[Key]) -> list[Change]:
         """Delete these and what goes with them (``deletion``). Pods, and a namespace with pods in it, are only marked
         ``deleting``; the pods go with ``remove`` once they have stopped. Raises NotFound, Forbidden."""
-        for key in keys:
-            self.get(key)
-            if key.kind == NAMESPACE and key.name in IMPLICIT_NAMESPACES:
-                raise Forbidden(f'namespaces "{key.name}" may not be deleted')
-        now = self._now().replace(microsecond=0)
-        return self._commit(deletion.delete(self._objects, keys, now, self.revision + 1))
+        with self._writing():
+            for key in keys:
+                self.get(key)
+                if key.kind == NAMESPACE and key.name in IMPLICIT_NAMESPACES:
+                    raise Forbidden(f'namespaces "{key.name}" may not be deleted')
+            now = self._now().replace(microsecond=0)
+            return self._commit(deletion.delete(self._objects, keys, now, self.revision + 1))
 
     def remove(self, key: Key) -> list[Change]:
         """A pod has stopped for good: forget it, and its namespace if that waited for it. Raises NotFound."""
-        return self._commit(deletion.remove(self._objects, self.get(key)))
+        with self._writing():
+            return self._commit(deletion.remove(self._objects, self.get(key)))
+
+    @contextmanager
+    def _writing(self, durable: bool = True) -> Iterator[None]:
+        """Nobody else changes a shared file meanwhile, and what they changed before is known. Subscribers are told when
+        it is over."""
+        try:
+            if self._database.shared:
+                with self._database.alone(durable):
+                    self._catch_up()
+                    yield
+            else:
+                yield
+        finally:
+            self._tell()
+
+    def _catch_up(self) -> None:
+        """To the file. What is the same stays the same object, so that plans go on from it."""
+        self.revision, rows, keys = self._database.since(self.revision)
+        changes = []
+        for row in rows:
+            old, new = self._objects.get(row.key), self._stored(row)
+            if old is not None and old.resource.raw == row.raw:
+                new = replace(new, resource=old.resource)
+            changes.append(Change(row.key, old, new))
+        changes += [Change(key, old, None) for key, old in self._objects.items() if key not in keys]
+        self._put(changes)
 
     def _stored(self, row: Row) -> Stored:
         info = KINDS.get(row.key.kind)
@@ -165,7 +207,7 @@ class Store:
         old = objects.get(resource.key)
         if resource.namespace:
             _check_namespace(resource, objects)
-        admitted = admission.admit(resource, old, used_ips, self._service_cidrs)
+        admitted = admission.admit(resource, old, used_ips, self._service_cidrs, lambda: _emptiest(objects))
         if old is None:
             created = self._now().replace(microsecond=0)
             return Stored(admitted, self._new_uid(), 1, self.revision + 1, created)
@@ -181,15 +223,21 @@ class Store:
         deletes = [change.key for change in changes if change.new is None]
         self._database.write(self.revision + 1, puts, deletes, durable)
         self.revision += 1
-        self._objects.update((stored.key, stored) for stored in puts)
-        for key in deletes:
-            del self._objects[key]
-        self._tell(changes)
+        self._put(changes)
         return list(changes)
 
-    def _tell(self, changes: Sequence[Change]) -> None:
+    def _put(self, changes: Sequence[Change]) -> None:
+        """What the file has by now."""
+        for change in changes:
+            if change.new is not None:
+                self._objects[change.key] = change.new
+            else:
+                del self._objects[change.key]
+        if changes:
+            self._untold.append(changes)
+
+    def _tell(self) -> None:
         """One transaction after the other to all subscribers, also when one of them changes the store in between."""
-        self._untold.append(changes)
         if self._telling:
             return
         self._telling = True
@@ -217,6 +265,13 @@ def _check_namespace(resource: Resource, objects: Mapping[Key, Stored]) -> None:
     if home.deleting is not None:
         problem = f'namespace "{resource.namespace}" is being deleted'
         raise ManifestError(resource.origin, path, problem, "wait until it is gone")
+
+
+def _emptiest(objects: Mapping[Key, Stored]) -> str:
+    """The node with the fewest pods, of those that share the store; nothing if there are none."""
+    pods = Counter(stored.obj.spec.node_name for stored in objects.values() if stored.key.kind == POD)
+    nodes = (key.name for key in objects if key.kind == NODE)
+    return min(nodes, key=lambda name: (pods[name], name), default="")
 
 
 def _addresses(stored: Stored) -> list[str]:

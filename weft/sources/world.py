@@ -19,6 +19,7 @@ from weft.model.objects import (
     NamedPort,
     Namespace,
     NamespacedName,
+    Node,
     NodeConfig,
     Service,
     ServicePort,
@@ -39,11 +40,13 @@ from weft.sources.errors import ManifestErrors
 from weft.sources.objects import Change, Key, Resource, Stored
 from weft.sources.rules.services import HEADLESS, SERVICE_NAME_LABEL
 
+ZONE_LABEL = "topology.kubernetes.io/zone"
 Locals = Mapping[NamespacedName, LocalEndpoint]
 """What the runtime knows of the node's own pods; a pod without an entry has no way to be reached yet."""
 
 _FIELDS = {
     registry.NAMESPACE: "namespaces",
+    registry.NODE: "nodes",
     registry.POD: "workloads",
     registry.SERVICE: "services",
     registry.ENDPOINT_SLICE: "slices",
@@ -111,19 +114,21 @@ def _only_status(change: Change) -> bool:
 
 
 def world_key(key: Key) -> str | NamespacedName | PolicyRef | RouteRef:
-    if key.kind == registry.NAMESPACE:
+    if key.kind in (registry.NAMESPACE, registry.NODE):
         return key.name
     if key.kind in registry.ROUTES:
         return RouteRef(*key)
     return policy_ref(key) if key.kind in registry.POLICIES else key.namespaced
 
 
-def _value(stored: Stored, node: NodeConfig, local: Locals) -> Any:
+def _value(stored: Stored, here: NodeConfig, local: Locals) -> Any:
     match stored.key.kind:
         case registry.NAMESPACE:
             return namespace(stored)
+        case registry.NODE:
+            return node(stored)
         case registry.POD:
-            return workload(stored, node.name, local.get(stored.key.namespaced))
+            return workload(stored, stored.obj.spec.node_name or here.name, local.get(stored.key.namespaced))
         case registry.SERVICE:
             return service(stored)
         case registry.ENDPOINT_SLICE:
@@ -133,7 +138,7 @@ def _value(stored: Stored, node: NodeConfig, local: Locals) -> Any:
         case registry.REFERENCE_GRANT:
             return grant(stored.obj)
         case _:
-            return policy(stored.resource, node.cluster)
+            return policy(stored.resource, here.cluster)
 
 
 def policy_ref(key: Key) -> PolicyRef:
@@ -153,6 +158,16 @@ def route(stored: Stored) -> RouteSpec:
 
 def namespace(stored: Stored) -> Namespace:
     return Namespace(stored.key.name, dict(stored.resource.labels))
+
+
+def node(stored: Stored) -> Node:
+    """One that shares the store with this one."""
+    return Node(
+        name=stored.key.name,
+        addresses=_addresses(one["address"] for one in stored.status.get("addresses", ())),
+        pod_cidrs=tuple(map(ipaddress.ip_network, stored.obj.spec.pod_cidrs)),
+        zone=stored.resource.labels.get(ZONE_LABEL, ""),
+    )
 
 
 def workload(stored: Stored, node: str, local: LocalEndpoint | None) -> Workload:

@@ -224,7 +224,8 @@ class PodSpec(Strict, frozen=True):
     dns_policy: Literal["ClusterFirst", "Default", "None"] = "ClusterFirst"
     dns_config: PodDNSConfig = PodDNSConfig()
 
-    node_name: Annotated[Any, ignored(_ONE_NODE)] = None
+    node_name: str = ""
+    """Of nodes that share a store; any name means this node where there is but one."""
     node_selector: Annotated[Any, ignored(_ONE_NODE)] = None
     affinity: Annotated[Any, ignored(_ONE_NODE)] = None
     tolerations: Annotated[Any, ignored(_ONE_NODE)] = None
