@@ -105,7 +105,8 @@ class Compiler:
         retabled = self._subjects.update(self._identities, self._policies, moves, touched)
         changed = moves.addresses | self._traits.update(universe, self._identities, bool(moves.addresses))
         pods = self._pods.update(moved, changed, retabled, self._subjects)
-        self._nodes.update(world)
+        if self._nodes.update(world):
+            self._identities.describe(set(self._nodes.now.kinds.values()))
         others = self._others.update(world.node, self._nodes.now, universe, moved)
         if pods.endpoints:
             self._endpoints = dict(self._pods.endpoints)

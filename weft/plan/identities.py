@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from weft.identity import labels_of, number, reserved_labels, spiffe_id
@@ -67,9 +67,11 @@ class Identities:
         times the memory.)"""
         self.index = LabelIndex()
         self.at: dict[int, Identity] = {}
-        self.identities: Mapping[IdentityId, Identity] = {
-            IdentityId(each): Identity(IdentityId(each), reserved_labels(each)) for each in Reserved
-        }
+        self.identities: Mapping[IdentityId, Identity] = _reserved()
+
+    def describe(self, kinds: Collection[Kind]) -> None:
+        """``kinds``: those that some address has. The labels of ``identities`` say what an API server is besides."""
+        self.identities = {**self.identities, **_reserved(kinds)}
 
     def position(self, address: Prefix) -> int:
         return self._pods[self.holder[address].key]
@@ -179,6 +181,15 @@ class Identities:
             self.contested[address] = rivals
         for rival in rivals:
             self.members[self._pods[rival.key]][address] = address
+
+
+def _reserved(kinds: Collection[Kind] = ()) -> dict[IdentityId, Identity]:
+    """Each with the labels of the first kind in use that has its number and the most of them."""
+    labels = {IdentityId(each): reserved_labels(each) for each in Reserved}
+    for kind in KINDS:
+        if kind in kinds and len(found := reserved_labels(*kind)) > len(labels[number(found, {})]):
+            labels[number(found, {})] = found
+    return {id_: Identity(id_, each) for id_, each in labels.items()}
 
 
 def _preference(pod: Workload) -> tuple[bool, bool, NamespacedName]:
