@@ -55,9 +55,7 @@ METRICS = (
     Metric("weft_proxy_restarts_total", COUNTER, (), "Times that Envoy ended by itself, since the agent began"),
     Metric("weft_proxy_redirects_total", COUNTER, ("phase",), "Connections that the kernel sent to Envoy"),
     Metric("weft_source_connected", GAUGE, (), "1: the API server is in reach; else what it said last is in force"),
-    Metric(
-        "weft_cni_requests_total", COUNTER, ("command", "code"), "The kubelet's requests; code 0: done, else CNI's"
-    ),
+    Metric("weft_cni_requests_total", COUNTER, ("command", "code"), "The kubelet's requests; code 0: done, else CNI's"),
     Metric("process_resident_memory_bytes", GAUGE, (), "Resident memory of the agent"),
     Metric("weft_agent_anonymous_memory_bytes", GAUGE, (), "Memory of the agent that no file backs"),
     Metric("process_start_time_seconds", GAUGE, (), "When the agent began, in seconds since 1970"),
