@@ -11,15 +11,17 @@ import struct
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import NamedTuple
 
 from weft.built import built
-from weft.datapath import bpf, netns, node, rtnetlink
+from weft.datapath import bpf, layouts, netns, node, rtnetlink
 from weft.datapath.errors import DatapathError, FeatureError
 from weft.datapath.libbpf import Object
 from weft.datapath.maps import Map
 from weft.datapath.netlink import Netlink
+from weft.datapath.rtnetlink import Route
 
 OLDEST_KERNEL = (6, 1)
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_SYS_ADMIN": 21, "CAP_BPF": 39}
@@ -158,6 +160,15 @@ def _veth() -> str:
     return "made in a scratch namespace"
 
 
+def _vxlan() -> str:
+    far, near = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
+    with netns.scratch(), Netlink() as netlink:
+        netlink.request(rtnetlink.add_vxlan("wf0", layouts.TUNNEL_PORT, 1450), rtnetlink.set_link("wf0", up=True))
+        tunnel = rtnetlink.Tunnel(far, near, layouts.TUNNEL_ID)
+        netlink.request(rtnetlink.add_route(Route(IPv4Network("10.0.0.0/8"), rtnetlink.index_of("wf0"), tunnel=tunnel)))
+    return "a device, and a route through it"
+
+
 def _masquerade() -> str:
     script = "table inet weft { chain c { type nat hook postrouting priority srcnat; meta nfproto ipv6 masquerade; }; }"
     with netns.scratch():
@@ -223,5 +234,11 @@ PROBES = (
     Probe("redirect_peer", True, _redirect_peer, _LOAD),
     Probe("bpf_timer", True, _program("start_expiry"), _LOAD),
     Probe("tc filters", True, _clsact, "a kernel with CONFIG_NET_CLS_ACT and CONFIG_NET_CLS_BPF"),
+    Probe(
+        "VXLAN",
+        False,
+        _vxlan,
+        "only --tunnel=vxlan needs it, direct routing does not; a kernel with CONFIG_VXLAN and CONFIG_LWTUNNEL",
+    ),
     Probe("tcx", False, _tcx, "nothing to do: weft uses clsact filters instead; Linux 6.6 has tcx"),
 )
