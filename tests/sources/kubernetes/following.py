@@ -33,7 +33,7 @@ class Following:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self.call(self._start(), 60)
+        self.call(self._start(), 180)
         return self
 
     def __exit__(
@@ -44,12 +44,12 @@ class Following:
     def stop(self, release: bool = True) -> None:
         if self.loop.is_closed():
             return
-        self.call(self._stop(release), 30)
+        self.call(self._stop(release), 60)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(10)
         self.loop.close()
 
-    def call(self, work: Coroutine[Any, Any, T], seconds: float = 30) -> T:
+    def call(self, work: Coroutine[Any, Any, T], seconds: float = 60) -> T:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(seconds)
 
     def run(self, what: Callable[[], T]) -> T:

@@ -46,7 +46,7 @@ class Rest:
             base_url=cluster["server"],
             headers={"Authorization": f"Bearer {user['token']}"},
             transport=httpx2.HTTPTransport(verify=trust),
-            timeout=30,
+            timeout=60,
         )
 
     def path(self, kind: str, namespace: str = "", name: str = "", subresource: str = "") -> str:
@@ -93,14 +93,14 @@ class Rest:
         self._send("POST", self.path("CustomResourceDefinition"), crd, **{"Content-Type": "application/json"})
         group, version = crd["spec"]["group"], crd["spec"]["versions"][0]["name"]
         listing = f"/apis/{group}/{version}/{crd['spec']['names']['plural']}"
-        until(lambda: self.http.get(listing).status_code == 200, f"{listing} is served")
+        until(lambda: self.http.get(listing).status_code == 200, f"{listing} is served", 180)
 
     def namespace(self) -> str:
         """A new one, of the test's own, in which pods can be created."""
         name = f"t{uuid.uuid4().hex[:10]}"
         self.create("Namespace", "", name)
         account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
-        until(lambda: self.http.get(account).status_code == 200, f"{name} has a service account")
+        until(lambda: self.http.get(account).status_code == 200, f"{name} has a service account", 180)
         return name
 
 
