@@ -34,6 +34,9 @@ def test_what_needs_envoy_is_refused_and_the_rest_goes_on(own_lab: Lab) -> None:
     assert client.probe("tcp", server.v4, 8080).outcome == "open"
     own_lab.apply(PLAIN)
     assert client.probe("tcp", server.v4, 8080).outcome == "timeout"
+    own_lab.kill_agent()
+    own_lab.start_agent()
+    assert client.probe("tcp", server.v4, 8080).outcome == "timeout"
     in_the_way.unlink()
     own_lab.apply(HTTP)
     assert own_lab.status()["envoy"]["listeners"] == 1 and not own_lab.status()["problems"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from dataclasses import replace
 
 import pytest
 
@@ -73,6 +74,14 @@ def served_by(scene: Scene, number: int, *args: object, **kwargs: object) -> str
     answer = scene.ask(number, *args, **kwargs)  # type: ignore[arg-type]
     assert answer.status == 200, answer
     return str(answer.echo["server"])
+
+
+def test_what_is_not_grpc_fits_no_grpc_route(routed: Scene) -> None:
+    of_grpc = replace(rule(path("/")), route=RouteRef("GRPCRoute", "default", "calls"))
+    number = table(routed, of_grpc)
+    assert routed.ask(number, "/shop.Orders/Put", "POST").status == 404
+    grpc = {"Content-Type": "application/grpc", "TE": "trailers"}
+    assert routed.ask(number, "/shop.Orders/Put", "POST", grpc).status == 200
 
 
 def test_first_match_wins_and_none_is_404(routed: Scene) -> None:

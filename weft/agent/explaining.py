@@ -18,9 +18,12 @@ from weft.model.policy import Direction, Rule
 from weft.model.verdicts import VERDICTS, Verdict
 from weft.model.world import World
 from weft.policy.explain import Explanation, explain
+from weft.policy.explainhttp import Asked
 from weft.policy.http import Request
 from weft.policy.parties import Party
 from weft.policy.render import Quote, render, to_json
+from weft.routes.book import RouteBook
+from weft.routes.explain import RouteExplanation, explain_route, render_route, route_json
 
 Json = dict[str, Any]
 Rules = Mapping[RuleId, Rule]
@@ -55,11 +58,19 @@ def answer(world: World, rules: Rules, body: Json, ask_kernel: AskKernel, find_f
     resolver = Resolver(world, body.get("namespace") or "default")
     request = request_of(body["request"], body.get("destination") or "") if body.get("request") else None
     head: list[str] = []
+    route = None
     if body.get("flow"):
         source, targets, head = _of_flow(resolver, body["flow"], find_flow)
         sources = [source]
     elif body.get("source") and body.get("destination"):
-        sources, targets = resolver.sources(body["source"]), resolver.targets(body["destination"])
+        sources = resolver.sources(body["source"])
+        route = _route(resolver, sources, body["destination"], request)
+        if route is None:
+            targets = resolver.targets(body["destination"])
+        else:
+            head, targets = list(render_route(route)), _backends(resolver, route)
+            if not targets:
+                return {"text": "\n".join(head), "json": {"route": route_json(route)}, "disagrees": False}
     else:
         raise Refusal("name a connection: FROM TO:PORT[/PROTO], or --flow with a flow of `weft observe -o json`")
     groups = _grouped(resolver, sources, targets, request)
@@ -67,6 +78,7 @@ def answer(world: World, rules: Rules, body: Json, ask_kernel: AskKernel, find_f
     for (found, target), others in groups:
         texts += [render(found, quote)] + ([f"the same for {', '.join(others)}"] if others else [])
         value = to_json(found, quote) | {"via": target.via, "same_for": others}
+        value |= {"route": route_json(route)} if route else {}
         if target.via:
             texts.insert(len(head), f"{target.via} -> {target.party.name}:{target.port}")
         if body.get("kernel"):
@@ -76,6 +88,27 @@ def answer(world: World, rules: Rules, body: Json, ask_kernel: AskKernel, find_f
             disagrees |= differs
         values.append(value)
     return {"text": "\n".join(texts), "json": values[0] if len(values) == 1 else values, "disagrees": disagrees}
+
+
+def _route(
+    resolver: Resolver, sources: Sequence[Party], destination: str, request: Request | None
+) -> RouteExplanation | None:
+    """What the routes of a Service's port make of a request; None: none is asked about, or no pod's would be routed."""
+    world, port, client = resolver.world, resolver.service_port(destination), sources[0].key
+    if request is None or port is None or client is None:
+        return None
+    book = RouteBook()
+    book.update(world.routes, world.services, world.grants)
+    return explain_route(book.tables.get(port, {}), client.namespace, Asked.of(request))
+
+
+def _backends(resolver: Resolver, route: RouteExplanation) -> list[Target]:
+    """Whom Envoy may pick: policy is asked about each. Errors: Refusal where no pod is behind one."""
+    chosen = route.chosen
+    if chosen is None or chosen.redirect is not None:
+        return []
+    refs = dict.fromkeys(choice.cluster for choice in chosen.backends if choice.weight and choice.cluster)
+    return [target for ref in refs for target in resolver.backends(ref)]
 
 
 def request_of(written: Json, destination: str) -> Request:

@@ -14,8 +14,9 @@ from difflib import get_close_matches
 
 from weft.api.server import Refusal
 from weft.identity import labels_of
-from weft.model.net import ICMP, ICMPV6, PROTOCOL_NUMBERS, IPAddress, from_wide
+from weft.model.net import ICMP, ICMPV6, PROTOCOL_NUMBERS, TCP, IPAddress, from_wide
 from weft.model.objects import Namespace, NamespacedName, Service, ServicePort, Workload
+from weft.model.route import ClusterRef
 from weft.model.world import World
 from weft.policy.parties import Parties, Party, Place
 
@@ -62,6 +63,18 @@ class Resolver:
         if not found:
             raise self._unknown(name, "a pod, a service, k=v labels, an address, host or world")
         return [Target(party, protocol, self._port(party, match["port"], protocol)) for party in found]
+
+    def service_port(self, text: str) -> ClusterRef | None:
+        """The Service's TCP port that ``TO:PORT`` names; None: it names something else."""
+        to, _, port = text.removesuffix("/TCP").rpartition(":")
+        service = None if self._is_pod(to) else self.world.services.get(self._name(to))
+        ports = service.ports if service else ()
+        found = [one.port for one in ports if one.protocol == TCP and port in (str(one.port), one.name)]
+        return ClusterRef(service.key, found[0]) if service and found else None
+
+    def backends(self, ref: ClusterRef) -> list[Target]:
+        """Errors: Refusal if no pod is behind it."""
+        return list(self._service(self.world.services[ref.service], str(ref.port), TCP))
 
     # ---- names ---------------------------------------------------------------------------------------------------
 

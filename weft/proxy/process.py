@@ -132,7 +132,7 @@ class Process:
     def _is_locked(self) -> bool:
         try:
             lock = os.open(self._lock, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # what is in the way is told to who needs Envoy
             return False
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from weft.model.route import MatchKind, RouteMatch, RouteRule, RouteTable, ValueMatch
+from weft.model.route import MatchKind, RouteRule, RouteTable, ValueMatch
 from weft.model.routespec import GRPC_ROUTE
 from weft.proxy import names
 from weft.proxy.actions import cors, forward, redirect, sessions
@@ -27,7 +27,7 @@ def table_routes(number: int, table: RouteTable, family: int) -> Json:
 
 
 def _route(rule: RouteRule, table: RouteTable, family: int) -> Json:
-    route: Json = {"name": names.rule_route(rule), "match": _match(rule.match)}
+    route: Json = {"name": names.rule_route(rule), "match": _match(rule)}
     if rule.redirect is not None:
         route["redirect"] = redirect(rule.redirect, rule.match.path, table.cluster.port)
     elif not any(choice.weight and choice.cluster for choice in rule.backends):
@@ -45,12 +45,16 @@ def _route(rule: RouteRule, table: RouteTable, family: int) -> Json:
     return route
 
 
-def _match(match: RouteMatch) -> Json:
+def _match(rule: RouteRule) -> Json:
+    match = rule.match
     headers = [_header(header) for header in match.headers]
     if match.method:
         headers.insert(0, {"name": ":method", "string_match": {"exact": match.method}})
     return {
         **_path(match.path),
+        **(
+            {"grpc": {}} if rule.route.kind == GRPC_ROUTE else {}
+        ),  # what is not gRPC, by its Content-Type, is not routed
         **({"headers": headers} if headers else {}),
         **({"query_parameters": [_query(parameter) for parameter in match.query]} if match.query else {}),
     }
