@@ -154,6 +154,12 @@ with Cluster({name!r}, nodes=1) as cluster:
     assert {name: Path("/proc/sys", name).read_text() for name in MACHINE} == before
 
 
+@pytest.mark.parametrize("name", ["", "Lab", "a-b", "1a", "longer-than-ten", "abcdefghijk"])
+def test_a_name_that_cannot_be_a_clusters_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="1 to 10 lower-case letters and digits"):
+        Cluster(name)
+
+
 def traces(name: str) -> list[str]:
     """What there is of a cluster or node: namespaces, cgroups, files, mounts, processes that name it."""
     found = [str(path) for path in (*NETNS.glob(f"{name}*"), *STATE.glob(f"{name}*"))]
