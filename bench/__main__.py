@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from bench import agent, intake, kubernetes, l7, nodes, packets, recording, scale, services, traffic
+from bench import agent, big_cluster, intake, kubernetes, l7, nodes, packets, recording, scale, services, traffic
 from bench.arms import Arm, Nft, Plain
 from bench.limits import Row
 from bench.report import document, table
@@ -61,6 +61,7 @@ PARTS: dict[str, Callable[[int, bool], list[Row]]] = {
     "records": lambda rounds, quick: intake.measure(rounds, quick, say),
     "recording": _recording,
     "kubernetes": lambda rounds, quick: kubernetes.measure(rounds, quick, say),
+    "big cluster": lambda rounds, quick: big_cluster.measure(quick, say),
     "l7": lambda rounds, quick: l7.measure(rounds, quick, say),
 }
 
