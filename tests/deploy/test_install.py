@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
@@ -121,17 +124,37 @@ def _agents(cluster: Cluster) -> set[str]:
 
 
 def _upgrade_under_a_connection(cluster: Cluster, address: str) -> None:
-    """New agents on both nodes; a connection through Envoy is the same before and after."""
-    old = _agents(cluster)
+    """New agents on both nodes; a connection through Envoy is the same before and after, and meanwhile every new one is
+    answered as before."""
+    old, netns = _agents(cluster), Path(f"/proc/{cluster.nodes[1].pid}/ns/net")
     with closing(HTTPConnection(address, 8080, timeout=60)) as asking:
-        with entered(Path(f"/proc/{cluster.nodes[1].pid}/ns/net")):
+        with entered(netns):
             asking.connect()
         first = asking.sock
         assert fetch(asking) == b"hello\n"
-        cluster.kubectl("-n", "kube-system", "rollout", "restart", "daemonset/weft")
-        cluster.kubectl("-n", "kube-system", "rollout", "status", "daemonset/weft", "--timeout=120s")
+        done, codes = threading.Event(), Counter[tuple[str, int]]()
+        with ThreadPoolExecutor(1) as pool:
+            probing = pool.submit(_probe, netns, address, done, codes)
+            try:
+                cluster.kubectl("-n", "kube-system", "rollout", "restart", "daemonset/weft")
+                cluster.kubectl("-n", "kube-system", "rollout", "status", "daemonset/weft", "--timeout=120s")
+            finally:
+                done.set()
+            probing.result()
         assert not _agents(cluster) & old
         assert fetch(asking) == b"hello\n" and asking.sock is first
+    assert set(codes) == {("page", 200), ("other", 403)}, codes
+
+
+def _probe(netns: Path, address: str, done: threading.Event, codes: Counter[tuple[str, int]]) -> None:
+    """A new connection for each request, one after the other."""
+    while not done.is_set():
+        for path in ("page", "other"):
+            with closing(HTTPConnection(address, 8080, timeout=30)) as asking:
+                with entered(netns):
+                    asking.connect()
+                asking.request("GET", f"/{path}")
+                codes[path, asking.getresponse().status] += 1
 
 
 def fetch(asking: HTTPConnection) -> bytes:
