@@ -11,15 +11,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from weft.api.errors import AgentError
+
+__all__ = ["AgentError", "Client", "find_socket"]
+
 RUN_ROOT = Path(os.environ.get("WEFT_RUN_ROOT", "/run/weft"))
-
-
-class AgentError(Exception):
-    """What the agent refused, or why it could not be asked. ``lines`` is what a person should read."""
-
-    def __init__(self, lines: list[str], status: int = 0) -> None:
-        self.lines, self.status = lines, status
-        super().__init__("\n".join(lines))
 
 
 def find_socket(node: str | None) -> Path:

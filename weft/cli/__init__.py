@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from weft import __version__
-from weft.api.client import AgentError
+from weft.api.errors import AgentError
 from weft.cli.arguments import Parser, UsageError, add_node
 from weft.model.origin import ManifestError
 
