@@ -86,9 +86,11 @@ class Engine:
             self._held = self._datapath.read()
             raise
         self._held = compiled.desired
+        same_nodes = compiled.nodes is self.compiled.nodes
         self.world, self.compiled = world, compiled
         self._layer7.settle(compiled)
-        self.keep_routes()
+        if not same_nodes:
+            self.keep_routes()
         for step in steps:
             if isinstance(step, BumpRevision):
                 log.info("policy revision %d: %s", self._datapath.revision, step.reason)
@@ -98,7 +100,7 @@ class Engine:
             log.info("%d open connections are no longer allowed and were cut", swept.refused)
 
     def connect_nodes(self) -> None:
-        """Make the ways to other nodes' pods, and keep them after each commit from now on. After ``node.bring_up``."""
+        """Make the ways to other nodes' pods, and change them with the nodes from now on. After ``node.bring_up``."""
         self._nodes = Nodes()
         self.keep_routes()
 
