@@ -75,7 +75,7 @@ values = st.recursive(
     st.booleans(),
 )
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 def test_it_finds_what_json_says(
     reader: Reader, pairs: list[tuple[str, object]], indent: int | None, ascii_only: bool
