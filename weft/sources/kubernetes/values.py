@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable
-from sys import intern
 
 from weft.model.net import PROTOCOL_NUMBERS, IPAddress, IPNetwork
 from weft.model.objects import (
@@ -30,11 +29,20 @@ OTHER_PROXY_LABELS = ("service.kubernetes.io/service-proxy-name", "service.kuber
 """A Service with one of them is for another proxy to serve (well-known labels)."""
 _ENDED = ("Succeeded", "Failed")
 _PREFERRED = ("InternalIP", "ExternalIP")
+_SHARED_ROOM = 8192
+_shared_texts: dict[str, str] = {}
 _shared_ports: dict[tuple[NamedPort, ...], tuple[NamedPort, ...]] = {}
 
 
+def _shared(text: str) -> str:
+    """Equal texts, one object, among those seen lately. (sys.intern would grow a table of 0.5 MB.)"""
+    if len(_shared_texts) > _SHARED_ROOM:
+        _shared_texts.clear()
+    return _shared_texts.setdefault(text, text)
+
+
 def key(meta: shapes.Meta) -> NamespacedName:
-    return NamespacedName(intern(meta.namespace), meta.name)
+    return NamespacedName(_shared(meta.namespace), meta.name)
 
 
 def namespace(shape: shapes.Headed) -> Namespace:
@@ -64,16 +72,16 @@ def workload(pod: shapes.Pod, own_node: str, local: LocalPod | None) -> Workload
     return Workload(
         key=key(meta),
         labels=meta.labels or {},
-        service_account=intern(spec.service_account_name or "default"),
-        node=intern(spec.node_name),
+        service_account=_shared(spec.service_account_name or "default"),
+        node=_shared(spec.node_name),
         addresses=_pod_addresses(pod, own_node, mine),
         ports=_named_ports((*(spec.containers or ()), *sidecars)),
         ready=any(one.type == "Ready" and one.status == "True" for one in pod.status.conditions or ()),
         terminating=meta.deletion_timestamp is not None,
         local=mine.endpoint if mine else None,
-        owner=intern(owner),
-        hostname=intern(spec.hostname),
-        subdomain=intern(spec.subdomain),
+        owner=_shared(owner),
+        hostname=_shared(spec.hostname),
+        subdomain=_shared(spec.subdomain),
     )
 
 
@@ -88,12 +96,12 @@ def _pod_addresses(pod: shapes.Pod, own_node: str, local: LocalPod | None) -> tu
 
 def _named_ports(containers: Iterable[shapes.Container]) -> tuple[NamedPort, ...]:
     found = tuple(
-        NamedPort(intern(port.name), port.container_port, PROTOCOL_NUMBERS[port.protocol])
+        NamedPort(_shared(port.name), port.container_port, PROTOCOL_NUMBERS[port.protocol])
         for container in containers
         for port in container.ports or ()
         if port.name and port.protocol in PROTOCOL_NUMBERS
     )
-    if len(_shared_ports) > 1024:
+    if len(_shared_ports) > _SHARED_ROOM:
         _shared_ports.clear()
     return _shared_ports.setdefault(found, found)
 
@@ -143,12 +151,12 @@ def endpoint_slice(
     owner = (shape.metadata.labels or {}).get(SERVICE_NAME_LABEL)
     if not owner or shape.address_type not in ("IPv4", "IPv6"):
         return None
-    home = intern(shape.metadata.namespace)
+    home = _shared(shape.metadata.namespace)
     return EndpointSlice(
         key=key(shape.metadata),
         service=owner,
         ports=tuple(
-            NamedPort(intern(port.name or ""), port.port, PROTOCOL_NUMBERS[port.protocol or "TCP"])
+            NamedPort(_shared(port.name or ""), port.port, PROTOCOL_NUMBERS[port.protocol or "TCP"])
             for port in shape.ports or ()
             if port.port is not None and (port.protocol or "TCP") in PROTOCOL_NUMBERS
         ),
@@ -160,7 +168,7 @@ def _endpoint(shape: shapes.Endpoint, home: str, pod: Callable[[NamespacedName],
     conditions, hints, reference = shape.conditions, shape.hints or shapes.Hints(), shape.target_ref
     addresses, target = _addresses(shape.addresses or ()), None
     if reference is not None and reference.kind == "Pod" and reference.name:
-        target = NamespacedName(intern(reference.namespace or home), reference.name)
+        target = NamespacedName(_shared(reference.namespace or home), reference.name)
         if (known := pod(target)) is not None:
             target = known.key
             addresses = known.addresses if known.addresses == addresses else addresses
@@ -168,13 +176,13 @@ def _endpoint(shape: shapes.Endpoint, home: str, pod: Callable[[NamespacedName],
     return SliceEndpoint(
         addresses=addresses,
         ready=ready,
-        hostname=intern(shape.hostname or ""),
+        hostname=_shared(shape.hostname or ""),
         target=target,
         serving=ready if conditions.serving is None else conditions.serving,
         terminating=conditions.terminating is True,
-        node=intern(shape.node_name or ""),
-        zones=tuple(intern(one.name) for one in hints.for_zones or ()),
-        nodes=tuple(intern(one.name) for one in hints.for_nodes or ()),
+        node=_shared(shape.node_name or ""),
+        zones=tuple(_shared(one.name) for one in hints.for_zones or ()),
+        nodes=tuple(_shared(one.name) for one in hints.for_nodes or ()),
     )
 
 
