@@ -35,6 +35,8 @@ Two servers, since CoreDNS asks its plugins in an order of its own: template bef
 """
 
 CONTROLLERS = "kube-controller-manager", "kube-scheduler"
+AGAIN = "sh", "-c", 'until "$@"; do sleep 0.5; done', "sh"
+"""A controller ends when the API server is not healthy in its first 20 s, as on a machine that has much to do."""
 
 
 class ControlPlane:
@@ -54,9 +56,11 @@ class ControlPlane:
         self.start_api()
         for user in CONTROLLERS:
             self.credentials.kubeconfig(f"system:{user}", self.folder / f"{user}.conf")
-        self._start("kube-controller-manager", build.program("kubernetes", "kube-controller-manager"), *self._manager())
         self._start(
-            "kube-scheduler", build.program("kubernetes", "kube-scheduler"),
+            "kube-controller-manager", *AGAIN, build.program("kubernetes", "kube-controller-manager"), *self._manager()
+        )
+        self._start(
+            "kube-scheduler", *AGAIN, build.program("kubernetes", "kube-scheduler"),
             f"--kubeconfig={self.folder}/kube-scheduler.conf", "--leader-elect=false",
         )  # fmt: skip
         (self.folder / "Corefile").write_text(UPSTREAM)
