@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,7 +84,7 @@ def sockets(lab: Lab, clients: list[Pod]) -> list[Process]:
     return opened
 
 
-def ask(opened: list[Process]) -> list[object]:
+def ask(opened: list[Process]) -> list[Any]:
     for each in opened:
         each.tell()
     return [each.heard() for each in opened]
