@@ -45,8 +45,14 @@ class KubernetesAgent(Agent):
         """``config`` lacks what the Node object says; ``_begin`` adds it."""
         super().__init__(paths, config, settings)
         self._api, self._cni = api, cni
-        self.source: KubernetesSource = KubernetesSource(api, config.name, config.cluster, self._local, self.on_edits)
+        self.source: KubernetesSource = KubernetesSource(
+            api, config.name, config.cluster, self._local, self.on_edits, state_dir=paths.state_dir
+        )
         self._is_up = False
+
+    async def _end(self) -> None:
+        await super()._end()
+        await self.source.release()
 
     async def _begin(self) -> None:
         """What the node is, as its object says, and what the cluster is."""

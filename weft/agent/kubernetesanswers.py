@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NoReturn
@@ -13,7 +14,7 @@ from weft.model.origin import ManifestError
 from weft.model.world import World
 from weft.sources.errors import ManifestErrors
 from weft.sources.objects import Change, Resource, Stored
-from weft.sources.registry import DEPLOYMENT, POD
+from weft.sources.registry import DEPLOYMENT, POD, POLICIES, REFERENCE_GRANT, ROUTES, find
 from weft.sources.world import updated
 
 Json = Any
@@ -27,8 +28,9 @@ class KubernetesAnswers(Answers):
         self._agent: KubernetesAgent = agent
 
     async def get(self, kind: str, name: str, namespace: str | None, output: str) -> str:
-        if kind.lower() in ("po", "pod", "pods", "deploy", "deployment", "deployments"):
-            _refuse(f"get {kind}")
+        with contextlib.suppress(LookupError):
+            if find(kind).kind not in (*POLICIES, *ROUTES, REFERENCE_GRANT):
+                _refuse(f"get {kind}")
         return await super().get(kind, name, namespace, output)
 
     async def apply(self, sources: list[dict[str, str]], dry_run: bool) -> Json:
