@@ -11,7 +11,7 @@ NAMESPACE_TESTS = tuple(
     f"tests/{name}"
     for name in (
         "lab", "bpf", "datapath", "runtime", "services", "paths", "hostile", "cli", "conformance", "faults", "proxy",
-        "layer7", "gateway",
+        "layer7", "gateway", "nodes",
     )
 )  # fmt: skip
 COMPACT = ("tests/lab/test_node.py",)
