@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weft.policy.httppath import Unacceptable, normalise
-from weft.proxy.process import binary
+from weft.proxy.spawn import binary
 
 CASES = {
     "/": "/",
