@@ -73,7 +73,7 @@ def test_everything_is_as_before() -> None:
         node.serve("server", "tcp:8080", labels={"app": "server"})
         node.apply(POLICY)
         envoy = node.status()["envoy"]["pid"]
-        assert envoy and "fwmark 0x200" in node.tell("ip -4 rule")
+        assert envoy and "weft_proxy" in node.tell("ip -o link show")
         node.kill_agent()
         node.start_agent()  # what it finds set is its own doing, not the machine's
         node.kill_agent()
