@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from cluster import Cluster
+from cluster import Cluster, cgroups
 from cluster.processes import until
 from tests.sources.kubernetes.following import Following
 from tests.sources.kubernetes.rest import Rest
@@ -125,10 +124,11 @@ def test_a_bad_object_gets_an_event_that_names_the_field(
 @pytest.fixture
 def nobody_allocates(control_plane: Cluster) -> Iterator[None]:
     """The controller manager stands still."""
-    manager = control_plane.control_plane._children["kube-controller-manager"]
-    manager.send_signal(signal.SIGSTOP)
+    frozen = cgroups.unified(control_plane.control_plane.name, "kube-controller-manager") / "cgroup.freeze"
+    frozen.write_text("1")
+    until(lambda: "frozen 1" in frozen.with_name("cgroup.events").read_text(), "it stands still")
     yield
-    manager.send_signal(signal.SIGCONT)
+    frozen.write_text("0")
 
 
 @pytest.mark.usefixtures("nobody_allocates")
