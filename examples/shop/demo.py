@@ -96,6 +96,7 @@ def scene_services() -> None:
     title("2  Services and policies; names, not addresses; no proxy and no NAT on the path")
     show(weft("apply", "-f", str(SHOP)))
     weft("wait", "--for", "Ready")
+    weft("wait", "--for", "Ready", "-n", "kube-system", quiet=True)  # the DNS
     show(weft("get", "pods", "-o", "wide"))
     seen: dict[str, int] = {}
     print(paint("33", "  $ weft exec frontend -- curl http://product-api/      (30 times)"))
