@@ -13,6 +13,7 @@ import contextlib
 import errno
 import os
 import struct
+import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,8 +39,8 @@ FROM_POD, TO_POD, FROM_PROXY, FROM_TUNNEL = "from_pod", "to_pod", "from_proxy", 
 QUERY, DIALLED, START_EXPIRY = "query", "dialled", "start_expiry"
 PROXY_LISTEN, PROXY_OPENED, PROXY_FIND = "proxy_listen", "proxy_opened", "proxy_find"
 _FIND_AT_ONCE = 64
-_TIMER_ATTEMPTS = 100
-"""bpf_timer_init() takes memory without waiting for a lock, and has none when another CPU holds that (Linux 6.18)."""
+_TIMER_ATTEMPTS, _TIMER_PAUSE = 500, 0.01
+"""bpf_timer_init() takes memory only where it need not wait: for a moment there may be none (Linux 6.18). Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,10 +271,16 @@ class Datapath:
             netlink.request(rtnetlink.replace_filter(ifindex, parent, fd, program))
 
     def _start_expiry(self) -> None:
-        for _ in range(_TIMER_ATTEMPTS):
-            result = bpf.prog_test_run(self.programs[START_EXPIRY], bytes(64)).retval
-            if result != errno.ENOMEM:
-                break
+        cpus = sorted(os.sched_getaffinity(0))
+        try:
+            for attempt in range(_TIMER_ATTEMPTS):
+                result = bpf.prog_test_run(self.programs[START_EXPIRY], bytes(64)).retval
+                if result != errno.ENOMEM:
+                    break
+                time.sleep(_TIMER_PAUSE)
+                os.sched_setaffinity(0, {cpus[attempt % len(cpus)]})  # each CPU has memory of its own to give
+        finally:
+            os.sched_setaffinity(0, cpus)
         if result:
             raise DatapathError("start the flow table's expiry", result)
 
