@@ -28,7 +28,7 @@ test: packages-test packages-cluster packages-image build
 test-kernels: packages-test build ## the whole namespace suite on 6.1 and 6.12
 	@$(BIN)/python -m tests.guest.suite 6.1 6.12
 
-bench: packages-bench build
+bench: packages-bench packages-cluster build
 	@$(BIN)/python -m bench $(BENCH_ARGS)
 
 cluster: packages-cluster build ## every program of a real Kubernetes from its Go module, once for all clones

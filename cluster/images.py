@@ -19,8 +19,8 @@ from cluster import build
 REGISTRY = "weft.test"
 PAUSE = f"{REGISTRY}/pause:1"
 BUSYBOX = f"{REGISTRY}/busybox:1"
-AGNHOST = "registry.k8s.io/e2e-test-images/agnhost:2.63.0"
-ECHO = "registry.k8s.io/gateway-api/echo-basic:v1.5.1"
+AGNHOST = "weft.test/agnhost:2.63.0"
+ECHO = "weft.test/echo-basic:v1.5.1"
 PAUSE_SOURCE = Path(__file__).parent / "c" / "pause.c"
 UNUSED_SECONDS = 24 * 3600
 """After this time an image that was replaced by another of its name is deleted: a cluster may still want it before."""

@@ -5,20 +5,26 @@ from __future__ import annotations
 import time
 
 from tests.kubernetes.mesh import Mesh, until
-from tests.kubernetes.scene import network_policy, scene
+from tests.kubernetes.scene import Scene, network_policy, scene
 from tests.lab import Question
 from tests.lab.probes import TIMEOUT_MS
+
+
+def guarded(s: Scene) -> dict[int, str]:
+    """A server on the first node that takes ``good`` of the second, not ``bad``; its addresses."""
+    server = s.run("server", s.nodes[0])
+    for name in ("good", "bad"):
+        s.run(name, s.nodes[1])
+    peers = {"ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "good"}}}]}]}
+    s.apply(network_policy("server", {"app": "server"}, **peers))
+    s.mesh.settle(1)
+    return server
 
 
 def test_the_api_server_is_away(mesh: Mesh) -> None:
     """Open and new connections, and refusals, as before; what was asked for meanwhile is in force afterwards."""
     with scene(mesh, "away") as s:
-        server = s.run("server", s.nodes[0])
-        for name in ("good", "bad"):
-            s.run(name, s.nodes[1])
-        peers = {"ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "good"}}}]}]}
-        s.apply(network_policy("server", {"app": "server"}, **peers))
-        mesh.settle(1)
+        server = guarded(s)
         # Probers and connections run in pods; kubectl exec's own connection would end with the API server.
         inside = {name: mesh.enter(s.namespace, name) for name in ("good", "bad")}
         held = mesh.hold(inside["good"], server[4])
@@ -50,12 +56,7 @@ def test_the_api_server_is_away(mesh: Mesh) -> None:
 def test_agents_are_killed_under_load(mesh: Mesh) -> None:
     """No connection is lost, and no packet of a denied probe passes, however often."""
     with scene(mesh, "killed") as s:
-        server = s.run("server", s.nodes[0])
-        for name in ("good", "bad"):
-            s.run(name, s.nodes[1])
-        peers = {"ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "good"}}}]}]}
-        s.apply(network_policy("server", {"app": "server"}, **peers))
-        mesh.settle(1)
+        server = guarded(s)
         held = [s.hold("good", server[family]) for family in (4, 6)]
         for _ in range(3):
             for node in s.nodes:
