@@ -19,8 +19,7 @@ from cluster import build
 REGISTRY = "weft.test"
 PAUSE = f"{REGISTRY}/pause:1"
 BUSYBOX = f"{REGISTRY}/busybox:1"
-AGNHOST = "weft.test/agnhost:2.63.0"
-ECHO = "weft.test/echo-basic:v1.5.1"
+AGNHOST = f"{REGISTRY}/agnhost:2.63.0"
 PAUSE_SOURCE = Path(__file__).parent / "c" / "pause.c"
 UNUSED_SECONDS = 24 * 3600
 """After this time an image that was replaced by another of its name is deleted: a cluster may still want it before."""
@@ -83,16 +82,10 @@ def coredns() -> Path:
 
 
 def agnhost(name: str = AGNHOST) -> Path:
-    """Kubernetes' own test image, under its own name: servers (``netexec``), probes (``connect``), and a shell."""
+    """Kubernetes' own test image (``name``: the one that a suite asks for): servers (``netexec``), probes (``connect``), and a shell."""
     files, links = _shell()
     program = Path(build.program("images", "agnhost"))
     return build_image(name, {"/agnhost": program, **files}, links=links, entrypoint=("/agnhost",))
-
-
-def echo(name: str = ECHO) -> Path:
-    """Gateway API's test server, which answers with what it was asked; named as in its suite."""
-    program = Path(build.program("images", "echo-basic"))
-    return build_image(name, {"/echo-basic": program}, entrypoint=("/echo-basic",))
 
 
 def _shell() -> tuple[dict[str, Path | bytes], dict[str, str]]:
