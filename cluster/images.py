@@ -82,7 +82,7 @@ def coredns() -> Path:
 
 
 def agnhost(name: str = AGNHOST) -> Path:
-    """Kubernetes' own test image (``name``: the one that a suite asks for): servers (``netexec``), probes (``connect``), and a shell."""
+    """Kubernetes' own test image under any ``name``: servers (``netexec``), probes (``connect``), a shell."""
     files, links = _shell()
     program = Path(build.program("images", "agnhost"))
     return build_image(name, {"/agnhost": program, **files}, links=links, entrypoint=("/agnhost",))
