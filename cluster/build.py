@@ -18,6 +18,7 @@ import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import ClassVar
 
 SOURCES = Path(__file__).with_name("programs")
 KUBERNETES = "v1.36.3"
@@ -32,6 +33,14 @@ class Group:
     tags: str = ""
     ldflags: str = "-s -w"
     cgo: bool = False
+    verb: ClassVar[tuple[str, ...]] = ("build",)
+
+
+@dataclass(frozen=True)
+class TestGroup(Group):
+    """The tests of a package, as one program: NAME.test."""
+
+    verb: ClassVar[tuple[str, ...]] = ("test", "-c")
 
 
 GROUPS = {
@@ -43,6 +52,7 @@ GROUPS = {
     "cni": Group(),
     "helm": Group(),
     "images": Group(),
+    "e2e": TestGroup("k8s.io/kubernetes/test/e2e"),
 }
 NEEDED = ("kubernetes", "etcd", "containerd", "runc", "coredns")
 """What a cluster is made of."""
@@ -90,7 +100,10 @@ def _build(name: str, ready: Path) -> None:
     with tempfile.TemporaryDirectory(dir=ready.parent, prefix=f".{name}-") as scratch:
         out = Path(scratch) / "out"
         done = subprocess.run(
-            [tool, "build", "-trimpath", "-tags", group.tags, "-ldflags", group.ldflags, "-o", f"{out}/", group.what],
+            [
+                *(tool, *group.verb, "-trimpath", "-tags", group.tags, "-ldflags", group.ldflags),
+                *("-o", f"{out}/", group.what),
+            ],
             cwd=SOURCES / name,
             env={**os.environ, "CGO_ENABLED": str(int(group.cgo)), "GOFLAGS": "-mod=readonly", "GOTOOLCHAIN": "local"},
             capture_output=True,
