@@ -64,15 +64,15 @@ def build_image(
     return ready
 
 
-def pause() -> Path:
+def pause(name: str = PAUSE) -> Path:
     """The image that containerd makes a pod's sandbox of."""
-    return build_image(PAUSE, {"/pause": _compiled(PAUSE_SOURCE)}, entrypoint=("/pause",))
+    return build_image(name, {"/pause": _compiled(PAUSE_SOURCE)}, entrypoint=("/pause",))
 
 
-def busybox() -> Path:
+def busybox(name: str = BUSYBOX) -> Path:
     """A shell and the usual commands (Debian's busybox-static)."""
     files, links = _shell()
-    return build_image(BUSYBOX, files, links=links, entrypoint=("/bin/sh",))
+    return build_image(name, files, links=links, entrypoint=("/bin/sh",))
 
 
 def coredns() -> Path:
@@ -81,11 +81,14 @@ def coredns() -> Path:
     return build_image(f"{REGISTRY}/coredns:1", {"/coredns": program}, entrypoint=("/coredns",))
 
 
-def agnhost(name: str = AGNHOST) -> Path:
-    """Kubernetes' own test image under any ``name``: servers (``netexec``), probes (``connect``), a shell."""
-    files, links = _shell()
-    program = Path(build.program("images", "agnhost"))
-    return build_image(name, {"/agnhost": program, **files}, links=links, entrypoint=("/agnhost",))
+def agnhost(name: str = AGNHOST, *words: str, rootfs: Path | None = None) -> Path:
+    """Kubernetes' own test image under any ``name``: servers (``netexec``), probes (``connect``), a shell.
+
+    ``words``: what it does in a container without a command. ``rootfs``: instead of busybox; CoreDNS goes with it.
+    """
+    files, links = _shell() if rootfs is None else ({"/coredns": Path(build.program("coredns", "coredns"))}, {})
+    files["/agnhost"] = Path(build.program("images", "agnhost"))
+    return build_image(name, files, rootfs=rootfs, links=links, entrypoint=("/agnhost", *words))
 
 
 def _shell() -> tuple[dict[str, Path | bytes], dict[str, str]]:

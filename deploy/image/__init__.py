@@ -58,10 +58,13 @@ def build() -> Path:
         return build_image(name(), files, rootfs=base, entrypoint=("weft",))
 
 
-def debian() -> Path:
-    """A tar of the Debian that the image stands on, with Python: for images of examples. Errors: ImageError."""
+def debian(*more: str) -> Path:
+    """A tar of the Debian that the image stands on, with Python and ``more`` packages, for images of examples.
+
+    Errors: ImageError.
+    """
     with _alone() as folder:
-        return _lower(folder)
+        return _lower(folder, *more)
 
 
 @contextmanager
@@ -77,14 +80,14 @@ def _alone() -> Iterator[Path]:
 # ---- the lower layer ------------------------------------------------------------------------------------------------
 
 
-def _lower(folder: Path) -> Path:
-    """A tar of Debian's part."""
-    packages = _debian()
+def _lower(folder: Path, *more: str) -> Path:
+    """A tar of Debian's part, with ``more`` packages."""
+    packages = [*_debian(), *more]
 
     def debian(tar: Path) -> None:
         _bootstrap(tar, packages)
 
-    return _kept(folder, "debian", (*packages, inspect.getsource(_bootstrap)), debian)
+    return _kept(folder, "_".join(("debian", *more)), (*packages, inspect.getsource(_bootstrap)), debian)
 
 
 def _base(folder: Path) -> Path:
