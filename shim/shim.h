@@ -39,7 +39,7 @@ struct config {
 
 void config_read(int dir, struct config *config);
 
-/* ---- main.c ------------------------------------------------------------------------------------------------------ */
+/* ---- report.c ---------------------------------------------------------------------------------------------------- */
 
 #define EXIT_SETUP 128 /* the command could not be started (Kubernetes' StartError) */
 

@@ -32,6 +32,7 @@ from tests.datapath.proxy_scene import (
     talk,
 )
 from weft.datapath import layouts, netns
+from weft.datapath.proxied import proxied
 from weft.model.verdicts import Verdict
 
 
@@ -86,7 +87,7 @@ def test_routed_service(scene: Scene, version: int) -> None:
     (refused,) = [event for event in scene.events() if event.reason]
     assert (refused.source_endpoint, refused.destination_endpoint) == (OTHER, SERVER)
     assert refused.reason == Verdict.POLICY_DENIED and refused.flags & layouts.EVENT_F_FROM_PROXY
-    counts = scene.node.datapath.proxied()
+    counts = proxied(scene.node.datapath)
     assert (counts["route"].connections, counts["egress"].connections, counts["ingress"].connections) == (5, 0, 1)
 
 

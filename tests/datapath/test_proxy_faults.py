@@ -33,6 +33,7 @@ from tests.datapath.proxy_scene import (
 )
 from weft.datapath import layouts
 from weft.datapath.kernel import Datapath, Options
+from weft.datapath.proxied import cut_proxied
 from weft.datapath.sweep import sweep
 from weft.datapath.ways import close_proxy_way, open_proxy_way
 from weft.model.desired import BumpRevision, RouteKey, Write
@@ -148,14 +149,14 @@ def test_when_the_proxy_dies(scene: Scene, version: int, client_at: int | None) 
         assert read(accepted, len(wanted)) == wanted
         scene.events()
         proxy.send_signal(signal.SIGSTOP)  # it can say nothing: the datapath alone tells its clients
-        assert scene.node.datapath.cut_proxied(earlier) == (0, 0), "of a proxy that came since"
-        cut = scene.node.datapath.cut_proxied()
+        assert cut_proxied(scene.node.datapath, earlier) == (0, 0), "of a proxy that came since"
+        cut = cut_proxied(scene.node.datapath)
         assert cut == (2, 4 if client_at else 3)
         for end in (client, accepted):
             with pytest.raises(ConnectionResetError):
                 end.recv(1)
         assert {event.reason for event in scene.events() if event.reason} == {Verdict.PROXY_GONE}
-        assert scene.node.datapath.cut_proxied().flows == 0
+        assert cut_proxied(scene.node.datapath).flows == 0
         proxy.kill()
         proxy.wait()
         with pytest.raises(ConnectionRefusedError):

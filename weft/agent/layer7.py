@@ -15,6 +15,7 @@ from weft.datapath import netns, ways
 from weft.datapath.errors import DatapathError
 from weft.datapath.kernel import Datapath
 from weft.datapath.node import DEFAULT_MTU, NodePaths
+from weft.datapath.proxied import cut_proxied
 from weft.model.desired import Desired, Listener
 from weft.model.http import HttpRuleSet
 from weft.model.net import RuleId
@@ -189,7 +190,7 @@ class Layer7:
             self._datapath.watch_proxy(cgroup)
 
     def _envoy_ended(self, ended_ns: int) -> None:
-        cut = self._datapath.cut_proxied(ended_ns)
+        cut = cut_proxied(self._datapath, ended_ns)
         log.warning("Envoy ended; %d connections through it were cut, and it is started again", cut.flows)
 
 

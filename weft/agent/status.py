@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import weft
 from weft.agent import memory
+from weft.datapath.proxied import proxied
 from weft.datapath.stats import counters, map_usage
 from weft.model.desired import TABLE_OPEN
 from weft.model.verdicts import VERDICTS, Verdict
@@ -95,7 +96,7 @@ def _envoy(agent: Agent) -> dict[str, Any]:
         "listeners": now.listeners,
         "connections": now.connections,
         "restarts": now.restarts,
-        "sent": {phase: count.connections for phase, count in agent.datapath.proxied().items()},
+        "sent": {phase: count.connections for phase, count in proxied(agent.datapath).items()},
     }
 
 

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from weft.built import built
 from weft.datapath import bpf, capacity, codec, features, layouts, netns, rtnetlink
@@ -29,9 +29,6 @@ from weft.datapath.maps import Map
 from weft.datapath.netlink import Netlink
 from weft.datapath.node import HOST_DEVICE, PROXY_DEVICE, TUNNEL_DEVICE, NodePaths, is_pod_device, remove_pins
 from weft.model.desired import BumpRevision, Desired, Step, Write
-
-if TYPE_CHECKING:
-    from weft.datapath.proxied import Cut, ProxyCount
 
 _ENCODED_AT_ONCE = 2048
 """Entries of a Write that are in the kernel's form at one time: what a big one allocates is not given back."""
@@ -283,20 +280,6 @@ class Datapath:
             os.sched_setaffinity(0, cpus)
         if result:
             raise DatapathError("start the flow table's expiry", result)
-
-    # ---- layer 7 --------------------------------------------------------------------------------------------------
-
-    def cut_proxied(self, ended_ns: int | None = None) -> Cut:
-        """See weft.datapath.proxied.cut_proxied."""
-        from weft.datapath.proxied import cut_proxied  # which needs this module
-
-        return cut_proxied(self, ended_ns)
-
-    def proxied(self) -> dict[str, ProxyCount]:
-        """See weft.datapath.proxied.proxied."""
-        from weft.datapath.proxied import proxied  # which needs this module
-
-        return proxied(self)
 
     # ---- the plan -------------------------------------------------------------------------------------------------
 
