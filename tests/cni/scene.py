@@ -139,7 +139,7 @@ class Agent:
         self.node.apply(Write("endpoints", wanted, tuple(address for address in held if address not in wanted)))
         self.in_force = dict(self.pods.local)
 
-    def commit(self, key: NamespacedName) -> None:
+    async def commit(self, key: NamespacedName) -> None:
         self.committed.append(key)
         pod = self.pods.local.get(key)
         if key.name in self.refused and pod:

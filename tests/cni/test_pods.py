@@ -60,7 +60,7 @@ def test_a_plan_that_is_not_in_force_undoes_the_add(containers: Runtime) -> None
             assert "default/web-0" in failed.json["msg"] and "the map is full" in failed.json["msg"]
             assert [str(a) for a in here.pods.local[WEB].addresses] == first.addresses
             here.refused.clear()
-            here.commit(WEB)
+            await here.commit(WEB)
             await containers.delete("old")
             assert remains(containers.node) == []
 

@@ -176,10 +176,10 @@ def test_nothing_passes_before_the_plan_is_in_force(containers: Runtime) -> None
     seen: list[bool] = []
 
     class Watching(Agent):
-        def commit(self, key: Any) -> None:
+        async def commit(self, key: Any) -> None:
             with Netlink() as host:
                 seen.append(rtnetlink.links(host)[device_name("c1")].up)
-            super().commit(key)
+            await super().commit(key)
 
     async def scene() -> None:
         async with agent(containers, kind=Watching):

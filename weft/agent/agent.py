@@ -11,7 +11,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +25,7 @@ from weft.agent.numberfile import NumberFile
 from weft.agent.routestatus import RouteStatus
 from weft.agent.udpclients import UdpClients
 from weft.datapath import node
-from weft.datapath.errors import DatapathError
+from weft.datapath.errors import CapacityError, DatapathError
 from weft.datapath.kernel import Datapath
 from weft.datapath.kernel import Options as DatapathOptions
 from weft.datapath.node import NodePaths
@@ -45,6 +45,13 @@ log = logging.getLogger("weft.agent")
 
 HOUSEKEEPING_SECONDS = 5.0
 KERNEL, ENVOY = "kernel", "envoy"
+PARTS = (
+    ("node", "nodes", "namespaces", "workloads"),
+    ("services", "slices"),
+    ("routes", "grants"),
+    ("policies",),
+)
+"""Of a World, each of use without what comes after it: who is there, what they offer, how it is split, who may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,10 +209,31 @@ class Agent(ABC):
         try:
             self.engine.commit(world)
         except DatapathError as error:
-            log.error("the plan is not in force: %s", error)
-            self.problems[KERNEL] = f"the last good plan is in force, not the newest: {error}"
+            problem = f"the last good plan is in force, not the newest: {error}"
+            if isinstance(error, CapacityError) and (stuck := self._commit_parts(world)):
+                problem = f"{', '.join(stuck)} are in force as they last fitted, not as they are now: {error}"
+            if self.problems.get(KERNEL) != problem:
+                log.error("%s", problem)
+            self.problems[KERNEL] = problem
         else:
             self.problems.pop(KERNEL, None)
+
+    def _commit_parts(self, world: World) -> list[str]:
+        """Of a world that does not fit, the parts that do; returns the others: a policy too many holds up no pod."""
+        stuck: list[str] = []
+        for part in PARTS:
+            before = self.engine.world
+            now = replace(before, **{name: getattr(world, name) for name in part})
+            if not _differ(now, before):
+                continue
+            try:
+                if _differ(now, world):  # else it is what did not fit
+                    self.engine.commit(now)
+                    continue
+            except DatapathError as error:
+                log.debug("%s: %s", part, error)
+            stuck += [name for name in part if getattr(world, name) is not getattr(before, name)]
+        return stuck
 
     async def _housekeeping(self) -> None:
         """What nobody tells us about: the node's addresses, records that the kernel lost, a plan to be tried again."""
@@ -223,3 +251,7 @@ class Agent(ABC):
             elif addresses != self.config.host_addresses:
                 self.config = replace(self.config, host_addresses=addresses)
                 self.commit(replace(self._wanted, node=self.config))
+
+
+def _differ(one: World, other: World) -> bool:
+    return any(getattr(one, each.name) is not getattr(other, each.name) for each in fields(World))

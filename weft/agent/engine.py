@@ -6,7 +6,7 @@ One caller at a time.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from weft.agent.layer7 import Layer7
@@ -56,10 +56,13 @@ class Engine:
         To commit the same object next costs no second plan.
         """
         plan = self._plan(world)
-        capacity.check(self._held, plan.steps, {name: held.max_entries for name, held in self._datapath.maps.items()})
+        self._check_room(plan.steps)
         if not dry_run:
             self._numbers.keep(plan.compiled.numbering)
             self._layer7.prepare(plan.compiled)
+
+    def _check_room(self, steps: Sequence[Step]) -> None:
+        capacity.check(self._held, steps, {name: opened.max_entries for name, opened in self._datapath.maps.items()})
 
     def _plan(self, world: World) -> Plan:
         if self._planned is None or self._planned.world is not world:
@@ -75,6 +78,7 @@ class Engine:
         """
         _, compiled, steps = self._plan(world)
         self._planned = None
+        self._check_room(steps)  # before Envoy is asked for what would not come into force
         try:
             self._numbers.keep(compiled.numbering)
         except StoreError as error:  # of use to the next agent only

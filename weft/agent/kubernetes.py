@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from weft.agent.agent import KERNEL, Agent, Settings
+from weft.agent.agent import Agent, Settings
+from weft.agent.batch import Batch
 from weft.built import built
 from weft.cni.install import install
 from weft.cni.pods import KubeletPods
@@ -71,7 +72,7 @@ class KubernetesAgent(Agent):
         devices = PodDevices(self.datapath, self.mtu)
         self._stack.callback(devices.close)
         pool = AddressPool(self.config.pod_cidrs, self.config.router_addresses)
-        self.pods = KubeletPods(self.paths.run_dir, pool, devices, self._known, self._put_in_force)
+        self.pods = KubeletPods(self.paths.run_dir, pool, devices, self._known, Batch(self._put_in_force).put)
         await self.pods.recover()
         log.info("waiting for the API server's objects")
         await self.source.sync()
@@ -118,8 +119,21 @@ class KubernetesAgent(Agent):
         """Whether the source knows the pod by now: its labels are its identity."""
         return await self.source.has_pod(key, uid, POD_SECONDS)
 
-    def _put_in_force(self, key: NamespacedName) -> None:
-        """A pod of this node has come, or is gone. Errors: DatapathError if the kernel does not have the plan."""
-        self.source.touch(key)
-        if problem := self.problems.get(KERNEL):
-            raise DatapathError(f"pod {key}", problem)
+    def _put_in_force(self, keys: Sequence[NamespacedName]) -> Mapping[NamespacedName, Exception]:
+        """Pods of this node have come, or are gone. Returns those of which the kernel was not told, and why."""
+        self.source.touch(*keys)
+        failed: dict[NamespacedName, Exception] = {}
+        for key in keys:
+            try:
+                self._force(key)
+            except DatapathError as error:
+                failed[key] = error
+        return failed
+
+    def _force(self, key: NamespacedName) -> None:
+        """Where even all pods together do not fit, this one may. Errors: DatapathError."""
+        wanted, here = self._wanted, self.engine.world
+        pod = wanted.workloads.get(key)
+        if here.workloads.get(key) is not pod:
+            home = Edit("namespaces", key.namespace, wanted.namespaces.get(key.namespace))
+            self.engine.commit(edited(here, [home, Edit("workloads", key, pod)]))

@@ -46,7 +46,7 @@ class KubeletPods:
         pool: AddressPool,
         network: PluggedNetwork,
         known: Callable[[NamespacedName, str], Awaitable[bool]],
-        commit: Callable[[NamespacedName], None],
+        commit: Callable[[NamespacedName], Awaitable[None]],
     ) -> None:
         """``known`` waits a while for the API server's word of a pod with this uid; ``commit`` puts what ``local`` says
         of a pod in force, or raises."""
@@ -178,7 +178,7 @@ class KubeletPods:
             self._records.write(record)
             sandbox.endpoint = await self._network.plug(container, netns, request.ifname, addresses, record.endpoint)
             self._show(key)
-            self._commit(key)
+            await self._commit(key)
             await self._network.up(container)
         except Exception as error:
             raise CniError(Code.NETWORK, f"pod {key}: {error}") from error
@@ -197,13 +197,14 @@ class KubeletPods:
         before = self.local.get(key)
         del self._sandboxes[container]
         self._show(key)
-        if self.local.get(key) != before:
-            try:
-                self._commit(key)
-            except Exception as error:  # the pod is gone all the same
-                log.error("pod %s is gone, but the plan without it is not in force: %s", key, error)
-        self._pool.release(container)
-        self._records.remove(container)
+        try:
+            if self.local.get(key) != before:
+                await self._commit(key)
+        except Exception as error:  # the pod is gone all the same
+            log.error("pod %s is gone, but the plan without it is not in force: %s", key, error)
+        finally:  # also when the caller is
+            self._pool.release(container)
+            self._records.remove(container)
 
     async def _is_whole(self, sandbox: _Sandbox, netns: int) -> bool:
         record = sandbox.record

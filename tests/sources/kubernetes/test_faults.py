@@ -102,14 +102,22 @@ def test_nobody_waits_longer_than_the_api_server_is_away(control_plane: Cluster,
 
 
 def test_a_watch_that_is_silent_for_good_reasons_is_resumed(
-    rest: Rest, namespace: str, wire: Wire, behind: Following, monkeypatch: pytest.MonkeyPatch
+    rest: Rest,
+    namespace: str,
+    wire: Wire,
+    behind: Following,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(reflector, "SILENCE", 0.5)
-    monkeypatch.setattr(reflector, "WATCH_SECONDS", (1, 2))
+    monkeypatch.setattr(reflector, "SILENCE", 1.1)
     wire.cut()
     until(lambda: behind.source.problems, "it is noticed")
     wire.heal()
     until(lambda: not behind.source.problems, "all is well")
+    caplog.clear()
+    before = wire.connections
+    until(lambda: wire.connections >= before + len(behind.source._reflectors), "every watch is resumed")
+    assert not behind.source.problems and "out of reach" not in caplog.text
     for number in range(20):
         rest.create("NetworkPolicy", namespace, f"n{number}", spec={"podSelector": {}})
         ref = PolicyRef("NetworkPolicy", namespace, f"n{number}")

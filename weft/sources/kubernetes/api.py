@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -138,10 +138,14 @@ class Api:
     async def stream(
         self, path: str, params: Mapping[str, Any], silence: float
     ) -> AsyncGenerator[AsyncIterator[list[bytes]]]:
-        """Lines, those that came together in one list. ``silence``: so many seconds without one are an ApiError."""
+        """Lines, those that came together in one list. After ``silence`` seconds without one it ends: whoever goes on
+        where it ended finds out whether the server had nothing to say, or could not be heard. Raises ApiError."""
         timeout = httpx2.Timeout(REQUEST_SECONDS, read=silence, connect=CONNECT_SECONDS, pool=None)
+        request = self._http.build_request("GET", path, params=params, timeout=timeout)
         try:
-            async with self._http.stream("GET", path, params=params, timeout=timeout) as response:
+            async with asyncio.timeout(REQUEST_SECONDS):  # the headers come at once, whatever happens in the cluster
+                response = await self._http.send(request, stream=True)
+            async with aclosing(response):
                 self._check(response, await response.aread() if response.is_error else b"")
                 yield self._lines(response)
         except (httpx2.HTTPError, ConfigError, OSError) as error:
@@ -168,10 +172,11 @@ class Api:
 
     async def _lines(self, response: httpx2.Response) -> AsyncIterator[list[bytes]]:
         rest = b""
-        async for chunk in response.aiter_bytes():
-            *lines, rest = (rest + chunk).split(b"\n")
-            if lines:
-                yield lines
+        with suppress(httpx2.ReadTimeout):
+            async for chunk in response.aiter_bytes():
+                *lines, rest = (rest + chunk).split(b"\n")
+                if lines:
+                    yield lines
 
     def _check(self, response: httpx2.Response, body: bytes) -> None:
         """Raises ApiError for an answer that is one."""

@@ -22,8 +22,8 @@ PAGE = 500
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
 WATCH_SECONDS = (300, 600)
 """After so many, chosen at random, the server ends a watch, and we resume it: so load spreads after its restart."""
-SILENCE = 90.0
-"""More than this without a line: we resume. Bookmarks come every minute for most resources."""
+SILENCE = 150.0
+"""More than this without a line: we resume. Bookmarks come every minute, except for resources that never change."""
 MISSING_SECONDS = 15.0
 """Between looks for a CRD that is not installed."""
 VANISHED_SECONDS = 60.0
@@ -168,6 +168,8 @@ class Reflector:
                 self._failures = 0
         if loop.time() - started < 1:  # or we would ask again and again
             await self._pause()
+        else:
+            self._failures = 0
 
     def _event(self, line: bytes) -> list[Any]:
         event = _EVENT.decode(line)

@@ -173,10 +173,9 @@ class KubernetesSource:
         found = self._pods.own.get(key)
         return found is not None and found.uid == uid
 
-    def touch(self, key: NamespacedName) -> None:
-        """What weft has connected under this name has changed: ``on_edits`` is given it before this returns."""
-        if self._pods.refresh(key):
-            self._mark(self._pods, [key])
+    def touch(self, *keys: NamespacedName) -> None:
+        """What weft has connected under these names has changed: ``on_edits`` is given it before this returns."""
+        self._mark(self._pods, [key for key in keys if self._pods.refresh(key)])
         self._flush()
 
     def get(self, key: Key) -> Stored:
