@@ -30,7 +30,7 @@ def test_what_comes_together_is_one_commit() -> None:
 
 
 def test_an_error_is_only_for_whom_it_concerns() -> None:
-    async def scene() -> list[BaseException | None]:
+    async def scene() -> tuple[BaseException | None, BaseException | None]:
         batch = Batch(lambda keys: {B: RuntimeError("no room")})
         gone = asyncio.ensure_future(batch.put(C))
         await asyncio.sleep(0)

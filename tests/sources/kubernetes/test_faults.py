@@ -102,27 +102,23 @@ def test_nobody_waits_longer_than_the_api_server_is_away(control_plane: Cluster,
 
 
 def test_a_watch_that_is_silent_for_good_reasons_is_resumed(
+    control_plane: Cluster,
     rest: Rest,
     namespace: str,
     wire: Wire,
-    behind: Following,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(reflector, "SILENCE", 1.1)
-    wire.cut()
-    until(lambda: behind.source.problems, "it is noticed")
-    wire.heal()
-    until(lambda: not behind.source.problems, "all is well")
-    caplog.clear()
-    before = wire.connections
-    until(lambda: wire.connections >= before + len(behind.source._reflectors), "every watch is resumed")
-    assert not behind.source.problems and "out of reach" not in caplog.text
-    for number in range(20):
-        rest.create("NetworkPolicy", namespace, f"n{number}", spec={"podSelector": {}})
-        ref = PolicyRef("NetworkPolicy", namespace, f"n{number}")
-        behind.until(lambda world, ref=ref: world.policies[ref], "it")  # type: ignore[misc]
-    edits = [edit.key.name for batch in behind.batches for edit in batch if edit.field == "policies"]
+    with Following(control_plane.kubeconfig, NODE, wire.port) as source:
+        enough = wire.connections + 3 * len(source.source._reflectors)
+        until(lambda: wire.connections > enough, "watches are resumed")
+        assert not source.source.problems and "out of reach" not in caplog.text
+        for number in range(20):
+            rest.create("NetworkPolicy", namespace, f"n{number}", spec={"podSelector": {}})
+            ref = PolicyRef("NetworkPolicy", namespace, f"n{number}")
+            source.until(lambda world, ref=ref: world.policies[ref], "it")  # type: ignore[misc]
+        edits = [edit.key.name for batch in source.batches for edit in batch if edit.field == "policies"]
     assert sorted(edits) == sorted(f"n{number}" for number in range(20)), "nothing is said twice"
 
 
