@@ -91,6 +91,12 @@ def agnhost(name: str = AGNHOST, *words: str, rootfs: Path | None = None) -> Pat
     return build_image(name, files, rootfs=rootfs, links=links, entrypoint=("/agnhost", *words))
 
 
+def regression(name: str) -> Path:
+    """Kubernetes' server that sends segments which are not of its connections (its issue 74839)."""
+    program = Path(build.program("images", "regression-issue-74839"))
+    return build_image(name, {"/server": program}, entrypoint=("/server",))
+
+
 def _shell() -> tuple[dict[str, Path | bytes], dict[str, str]]:
     """(files, links) of busybox."""
     program = Path("/bin/busybox")

@@ -22,7 +22,7 @@ from cluster.upstream import ginkgo, mesh
 from cluster.upstream.ginkgo import FAILED, LEFT_OUT, PASSED, Result
 from deploy.image import debian
 
-TOOLS = ("bind9-dnsutils", "curl", "iperf", "netcat-openbsd")
+TOOLS = ("bind9-dnsutils", "curl", "iperf", "netcat-openbsd", "wget")
 """Debian's names of what the tests run in upstream's images."""
 HOURS = "5h"
 LIST = "registries.yaml"
@@ -110,6 +110,8 @@ def test_images(folder: Path) -> list[Path]:
                 tars.append(images.pause(name))
             case "nginx":  # pods that run, no more is asked of it
                 tars.append(images.agnhost(name, "netexec", "--http-port=80"))
+            case "regression-issue-74839":
+                tars.append(images.regression(name))
             case "glibc-dns-testing":
                 tars.append(images.build_image(name, rootfs=tools))
     return tars

@@ -87,7 +87,7 @@ def _lower(folder: Path, *more: str) -> Path:
     def debian(tar: Path) -> None:
         _bootstrap(tar, packages)
 
-    return _kept(folder, "_".join(("debian", *more)), (*packages, inspect.getsource(_bootstrap)), debian)
+    return _kept(folder, "tools" if more else "debian", (*packages, inspect.getsource(_bootstrap)), debian)
 
 
 def _base(folder: Path) -> Path:

@@ -14,10 +14,13 @@ from tests.plan.test_services import NAME, SERVICE, backends, key, pod
 from weft.model.desired import Desired
 from weft.model.net import TCP
 from weft.model.objects import EndpointSlice, NamedPort, NamespacedName, Node, NodeConfig, Service, SliceEndpoint
-from weft.model.route import ClusterEndpoint
+from weft.model.route import ClusterEndpoint, ClusterRef
 from weft.model.world import World
 from weft.plan import Compiler, compile_world
 from weft.plan.backends import chosen, cluster_endpoints, kernel_backends, slice_candidates
+from weft.plan.diff import Changes
+from weft.plan.numbering import NumberSpace
+from weft.plan.services import Services
 
 BY_SLICES = replace(SERVICE, by_slices=True)
 NODES, ZONES = ("n1", "n2"), ("east", "west")
@@ -124,6 +127,16 @@ def test_slices_count_and_pods_do_not() -> None:
     assert http(desired) == [("10.1.0.1", 8001), ("10.1.0.2", 8002)]
     assert http(desired, "fd96::5") == [("fd01::1", 8003)]
     assert http(compile_world(world(SERVICE, *slices)).desired) == [("10.0.0.1", 8001), ("10.0.0.2", 8000)]
+
+
+def test_slices_of_another_proxy_do_not_count_for_a_cluster_ip() -> None:
+    slices = (_slice("a", [endpoint("10.1.0.1")]), replace(_slice("b", [endpoint("10.1.0.2")]), other_proxy=True))
+    assert http(compile_world(world(BY_SLICES, *slices)).desired) == [("10.1.0.1", 8000)]
+    headless = replace(BY_SLICES, cluster_ips=(), headless=True)  # every slice of a headless Service says that
+    services = Services(NumberSpace({}), NumberSpace({}))
+    port = ClusterRef(headless.key, 80)
+    services.update(world(headless, *slices), Changes({}, {}), frozenset({port}))
+    assert [str(one.address) for one in services.endpoints(port)] == ["10.1.0.1", "10.1.0.2"]
 
 
 def test_an_address_that_is_in_two_slices_belongs_to_whom_is_not_ending() -> None:

@@ -133,6 +133,8 @@ class EndpointSlice:
     service: str
     ports: tuple[NamedPort, ...]
     endpoints: tuple[SliceEndpoint, ...]
+    other_proxy: bool = False
+    """Its labels say that a Service's addresses do not lead to it: it is another proxy's, or a headless Service's."""
 
 
 @dataclass(frozen=True, slots=True)

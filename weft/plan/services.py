@@ -191,7 +191,8 @@ class Services:
         if label := _first_label(service):
             found = pod_candidates(service, port, self._pods[label].values(), self._zones)
         else:
-            found = slice_candidates(port, self._slices.get(service.key, {}).values())
+            slices = self._slices.get(service.key, {}).values()
+            found = slice_candidates(port, (one for one in slices if not (one.other_proxy and service.cluster_ips)))
         return chosen(service, found, self._world.node)
 
 

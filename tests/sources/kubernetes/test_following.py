@@ -198,6 +198,10 @@ def test_an_endpoint_slice(rest: Rest, namespace: str, following: Following) -> 
     assert (going.ready, going.serving, going.terminating) == (False, True, True)
     assert (going.node, going.zones, going.nodes) == ("node-2", ("north",), ("node-2",))
     assert going.target == NamespacedName(namespace, "web-0")
+    assert not found.other_proxy
+    labels = {"kubernetes.io/service-name": "web", "service.kubernetes.io/headless": ""}
+    rest.create("EndpointSlice", namespace, "web-2", metadata={"labels": labels}, addressType="IPv4", endpoints=[])
+    assert following.until(lambda world: world.slices[NamespacedName(namespace, "web-2")], "the other").other_proxy
     assert (unready.ready, unready.serving) == (False, False)
     rest.patch("EndpointSlice", namespace, "web-1", endpoints=[])
     following.until(lambda world: world.slices[key].endpoints == (), "a slice without endpoints")

@@ -6,7 +6,7 @@ A cluster has many pods, so what many of them have in common is one object: name
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from weft.model.net import PROTOCOL_NUMBERS, IPAddress, IPNetwork
 from weft.model.objects import (
@@ -26,7 +26,7 @@ from weft.sources.rules.services import HEADLESS, SERVICE_NAME_LABEL
 
 ZONE_LABEL = "topology.kubernetes.io/zone"
 OTHER_PROXY_LABELS = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
-"""A Service with one of them is for another proxy to serve (well-known labels)."""
+"""A Service or EndpointSlice with one of them is for another proxy to serve (well-known labels)."""
 _ENDED = ("Succeeded", "Failed")
 _PREFERRED = ("InternalIP", "ExternalIP")
 _SHARED_ROOM = 8192
@@ -110,7 +110,7 @@ def service(shape: shapes.Service) -> Service:
     """NodePort and LoadBalancer are ClusterIP and more; that more is not served yet."""
     spec, labels = shape.spec, shape.metadata.labels or {}
     outside, headless = spec.type == "ExternalName", spec.cluster_ip == HEADLESS
-    unserved = outside or headless or any(label in labels for label in OTHER_PROXY_LABELS)
+    unserved = outside or headless or _of_other_proxy(labels)
     affinity = spec.session_affinity_config
     near = "PreferSameZone" if spec.traffic_distribution == "PreferClose" else spec.traffic_distribution
     client_ip = (affinity.client_ip if affinity else None) or shapes.ClientIP()
@@ -148,7 +148,8 @@ def endpoint_slice(
 
     What is not said means ready and serving, and not terminating (discovery/v1, EndpointConditions); terminating ones
     are ready only with publishNotReadyAddresses."""
-    owner = (shape.metadata.labels or {}).get(SERVICE_NAME_LABEL)
+    labels = shape.metadata.labels or {}
+    owner = labels.get(SERVICE_NAME_LABEL)
     if not owner or shape.address_type not in ("IPv4", "IPv6"):
         return None
     home = _shared(shape.metadata.namespace)
@@ -161,7 +162,12 @@ def endpoint_slice(
             if port.port is not None and (port.protocol or "TCP") in PROTOCOL_NUMBERS
         ),
         endpoints=tuple(_endpoint(one, home, pod) for one in shape.endpoints or ()),
+        other_proxy=_of_other_proxy(labels),
     )
+
+
+def _of_other_proxy(labels: Mapping[str, str]) -> bool:
+    return any(label in labels for label in OTHER_PROXY_LABELS)
 
 
 def _endpoint(shape: shapes.Endpoint, home: str, pod: Callable[[NamespacedName], Workload | None]) -> SliceEndpoint:
