@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.cni.scene import PROGRAM, Runtime, agent
+from tests.lab.waiting import volume
 from weft.datapath import netns, rtnetlink
 from weft.datapath.netlink import Netlink
 
@@ -115,7 +116,7 @@ def test_no_text_makes_it_read_further(reader: Reader) -> None:
         b" ",
     ]
     answers = []
-    for _ in range(30_000):
+    for _ in range(volume(30_000)):
         text = bytearray(chance.choice(good))
         for _ in range(chance.randrange(6)):
             at = chance.randrange(len(text) + 1)

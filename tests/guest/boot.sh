@@ -28,7 +28,8 @@ echo /run/modprobe > /proc/sys/kernel/modprobe
 ip link set lo up
 hostname guest
 mkdir -p /tmp/home
-export HOME=/tmp/home TMPDIR=/tmp PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 WEFT_GUEST="$(uname -r)"
+export HOME=/tmp/home TMPDIR=/tmp PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+export WEFT_TEST_SLOWNESS=12 WEFT_TEST_VOLUME=0.1 # see tests/lab/waiting.py
 set +e
 /bin/sh /run/command
 exit $?

@@ -6,7 +6,6 @@ import os
 import re
 import select
 import subprocess
-import sys
 import tempfile
 import time
 import uuid
@@ -22,10 +21,10 @@ class GuestError(RuntimeError):
     """The guest did not come to the end of its command: with what it and its kernel said last."""
 
 
-def run(version: str, command: str, timeout: float, memory: str = "2G", echo: bool = False) -> tuple[int, str]:
+def run(version: str, command: str, timeout: float, memory: str = "2G", log: Path | None = None) -> tuple[int, str]:
     """Run a shell command in a freshly booted guest; the exit code of the command, and its stdout and stderr together.
 
-    ``timeout`` in seconds covers boot (4–6 s) and command. ``echo`` copies the output to stderr as it comes. Raises
+    ``timeout`` in seconds covers boot (4–6 s) and command. The output goes to ``log`` as it comes. Raises
     GuestError when the guest does not boot, crashes or takes too long, FetchError when there is no such kernel.
     """
     directory = kernel_directory(version)
@@ -39,7 +38,7 @@ def run(version: str, command: str, timeout: float, memory: str = "2G", echo: bo
         null, pipe = subprocess.DEVNULL, subprocess.PIPE
         with subprocess.Popen(arguments, stdin=null, stdout=pipe, stderr=subprocess.STDOUT) as qemu:
             try:
-                output, in_time = _read(qemu, time.monotonic() + timeout, echo)
+                output, in_time = _read(qemu, time.monotonic() + timeout, log or Path(os.devnull))
             finally:
                 qemu.kill()
         late = "" if in_time else f" within {timeout:.0f} s"
@@ -61,20 +60,19 @@ def _qemu(directory: Path, initrd: Path, console: Path, token: str, memory: str)
     ]  # fmt: skip
 
 
-def _read(qemu: subprocess.Popen[bytes], deadline: float, echo: bool) -> tuple[str, bool]:
+def _read(qemu: subprocess.Popen[bytes], deadline: float, log: Path) -> tuple[str, bool]:
     """All that the guest writes until it ends (True) or the deadline passes (False)."""
     assert qemu.stdout is not None
     collected = bytearray()
-    while (left := deadline - time.monotonic()) > 0:
-        if not select.select([qemu.stdout], [], [], left)[0]:
-            break
-        block = os.read(qemu.stdout.fileno(), 65536)
-        if not block:
-            return collected.decode(errors="replace"), True
-        collected += block
-        if echo:
-            sys.stderr.write(block.decode(errors="replace"))
-            sys.stderr.flush()
+    with log.open("wb", buffering=0) as copy:
+        while (left := deadline - time.monotonic()) > 0:
+            if not select.select([qemu.stdout], [], [], left)[0]:
+                break
+            block = os.read(qemu.stdout.fileno(), 65536)
+            if not block:
+                return collected.decode(errors="replace"), True
+            collected += block
+            copy.write(block)
     return collected.decode(errors="replace"), False
 
 

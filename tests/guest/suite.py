@@ -1,39 +1,81 @@
-"""``python -m tests.guest.suite 6.1 6.12``: the namespace suite on guest kernels; exit 0 only if it passes on each."""
+"""``python -m tests.guest.suite 6.1 6.12 nodes faults``: the namespace suite on guest kernels, package by package.
+
+Each package (a folder of tests, or ``faults/test_disk.py``) has a guest of its own, so that one that hangs or crashes
+takes no other along. One line is printed for each, pytest's output goes to build/guest/log/; exit 0 only if all pass.
+"""
 
 from __future__ import annotations
 
+import re
 import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
 
-from tests.guest import run
+from tests.guest import VERSIONS, GuestError, run
 from tests.lab.tools import ROOT, build_all
 
-NAMESPACE_TESTS = tuple(
-    f"tests/{name}"
-    for name in (
-        "lab", "bpf", "datapath", "runtime", "services", "paths", "hostile", "cli", "conformance", "faults", "proxy",
-        "layer7", "gateway", "nodes",
-    )
-)  # fmt: skip
+MINUTES = {
+    "lab": 10, "bpf": 15, "datapath": 20, "runtime": 20, "services": 20, "paths": 15, "hostile": 20, "cli": 30,
+    "conformance": 30, "faults": 45, "proxy": 45, "layer7": 30, "gateway": 30, "nodes": 30, "cni": 20,
+    "property/test_kernel_agrees.py": 20,
+}  # fmt: skip
+"""The namespace suite: package → how long it may take."""
 COMPACT = ("tests/lab/test_node.py",)
 """Policy, services and flows: what `make test` runs on the oldest kernel."""
-PYTEST = "-p no:cacheprovider -o addopts='-q -ra --strict-markers --strict-config'"
+PYTEST = (
+    "-p no:cacheprovider -o faulthandler_timeout=600 -o addopts='-v -ra --color=no --tb=short --durations=9 --strict-markers'"
+)
+LOGS = ROOT / "build" / "guest" / "log"
 
 
-def run_tests(version: str, paths: tuple[str, ...], timeout: float, echo: bool = False) -> tuple[int, str]:
-    """pytest's exit code and output in a fresh guest."""
+class Outcome(NamedTuple):
+    passed: int
+    failed: int
+    ended: bool
+    """pytest came to its end and said that all passed."""
+
+
+def run_tests(version: str, paths: tuple[str, ...], timeout: float, log: Path | None = None) -> tuple[int, str]:
+    """pytest's exit code and output in a fresh guest; the output goes to ``log`` as it comes. Raises GuestError."""
     build_all()
     command = f"{ROOT}/.venv/bin/python -m pytest {PYTEST} {' '.join(paths)}"
-    return run(version, command, timeout, memory="4G", echo=echo)
+    return run(version, command, timeout, memory="4G", log=log)
 
 
-def main(versions: list[str]) -> int:
-    failed = []
+def run_package(version: str, package: str) -> Outcome:
+    """One package in a guest of its own; what failed is in its log, and named on stdout."""
+    log = LOGS / f"{version}-{package.replace('/', '-')}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    began, complaint = time.monotonic(), ""
+    try:
+        code, _ = run_tests(version, (f"tests/{package}",), MINUTES.get(package, 30) * 60, log)
+    except GuestError as error:
+        code, complaint = 1, str(error).partition("; its output:")[0]
+    output = log.read_text(errors="replace")
+    failed = sorted(set(re.findall(r"^(?:FAILED|ERROR) (tests/\S+::\S+)", output, re.M)))
+    passed = len(re.findall(r" PASSED +\[", output))
+    took = time.monotonic() - began
+    print(f"{version:5} {package:32} {passed:4} passed {len(failed):3} failed {took:6.0f} s", flush=True)
+    for line in filter(None, (*failed, complaint)):
+        print(f"        {line}", flush=True)
+    return Outcome(passed, len(failed), code == 0)
+
+
+def main(arguments: list[str]) -> int:
+    versions = [word for word in arguments if word in VERSIONS] or list(VERSIONS)
+    packages = [word for word in arguments if word not in VERSIONS] or list(MINUTES)
+    for package in packages:
+        if not (ROOT / "tests" / package.partition("::")[0]).exists():
+            sys.exit(f"no tests/{package}; kernels are {', '.join(VERSIONS)}, packages {', '.join(MINUTES)}")
+    good = True
     for version in versions:
-        print(f"--- Linux {version} ---", flush=True)
-        code, _ = run_tests(version, NAMESPACE_TESTS, timeout=5400, echo=True)
-        failed += [version] if code else []
-    print(f"failed on {', '.join(failed)}" if failed else "passed on all of them")
-    return 1 if failed else 0
+        outcomes = [run_package(version, package) for package in packages]
+        ended = sum(outcome.ended for outcome in outcomes)
+        passed, failed = sum(outcome.passed for outcome in outcomes), sum(outcome.failed for outcome in outcomes)
+        print(f"{version:5} in all: {ended} of {len(packages)} packages, {passed} tests passed, {failed} failed")
+        good &= ended == len(packages)
+    return 0 if good else 1
 
 
 if __name__ == "__main__":

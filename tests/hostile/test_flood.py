@@ -8,9 +8,10 @@ from tests.bpf.packets import UDP, eth, ip4, udp
 from tests.hostile.ears import MARK
 from tests.hostile.scene import Scene
 from tests.lab import until
+from tests.lab.waiting import volume
 from weft.model.verdicts import Verdict
 
-PACKETS = 200_000
+PACKETS = volume(200_000)
 KINDS = 16
 """Different destination ports, so different kinds of records."""
 

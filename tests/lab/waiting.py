@@ -9,12 +9,19 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-SLOWNESS = 12.0 if "WEFT_GUEST" in os.environ else 1.0
-"""How much slower than the host this machine is: bounds are multiplied by it (guests emulate their CPU)."""
+SLOWNESS = float(os.environ.get("WEFT_TEST_SLOWNESS", "1"))
+"""How much slower than a plain machine this one is: bounds are multiplied by it (guests emulate their CPU)."""
+VOLUME = float(os.environ.get("WEFT_TEST_VOLUME", "1"))
+"""Which part of their volume the tests do that are long by volume (floods, random cases); a guest does a tenth."""
 
 
 class NotInTime(AssertionError):
     """A condition did not come true within its bound."""
+
+
+def volume(full: int) -> int:
+    """How many cases or packets to do on this machine, of ``full`` on a plain one."""
+    return max(1, int(full * VOLUME))
 
 
 def until(holds: Callable[[], T], what: str, seconds: float = 10) -> T:

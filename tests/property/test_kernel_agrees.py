@@ -12,6 +12,7 @@ from ipaddress import ip_address
 import pytest
 from hypothesis import given, note, settings
 
+from tests.lab.waiting import volume
 from tests.property.worlds import PORTS, addresses, describe, histories
 from weft.datapath import netns
 from weft.datapath.kernel import Datapath, Options
@@ -28,7 +29,7 @@ from weft.policy.decide import Side, decide_side
 from weft.policy.http import spell_match
 from weft.policy.parties import Parties, Party, Place
 
-CASES = 200_000
+CASES = volume(200_000)
 NOWHERE = tuple(map(ip_address, ("10.0.0.200", "fd00::200", "10.0.1.200", "fd01::200", "10.96.0.5", "fd96::5")))
 """Addresses that no pod has, here and on another node, and service addresses."""
 SIZES = {"flows": 64, "endpoints": 64, "policy": 16384, "ipcache": 1024, "services": 16, "backends": 16}
@@ -54,7 +55,7 @@ def datapath(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Datapath]:
 def test_the_kernel_agrees_with_the_reference_model(datapath: Datapath) -> None:
     asked = 0
 
-    @settings(max_examples=250, deadline=None, derandomize=True)
+    @settings(max_examples=volume(250), deadline=None, derandomize=True)
     @given(histories(4))
     def agrees(sequence: list[World]) -> None:
         nonlocal asked

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from tests.lab.waiting import SLOWNESS
 from weft.datapath import netns
 from weft.datapath.node import mounts
 from weft.datapath.pod import PodDevices
@@ -124,7 +125,7 @@ def manifest(spec: dict[str, Any], name: str = "web") -> Pod:
 async def until(holds: Callable[[], Any], what: str, seconds: float = 10) -> Any:
     """The first true value, asked every 5 ms."""
     clock = asyncio.get_running_loop().time
-    deadline = clock() + seconds * (12 if "WEFT_GUEST" in os.environ else 1)
+    deadline = clock() + seconds * SLOWNESS
     while not (value := holds()):
         assert clock() < deadline, f"not within {seconds} s: {what}"
         await asyncio.sleep(0.005)
