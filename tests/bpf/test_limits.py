@@ -13,7 +13,8 @@ from weft.model.verdicts import Verdict
 V = Verdict
 VERIFIED_INSNS = 216
 """Offset of ``verified_insns`` in struct bpf_prog_info."""
-BUDGETS = {"from_pod": 200_000, "to_pod": 200_000, "from_tunnel": 100_000, "query": 400_000, "start_expiry": 1_000,
+BUDGETS = {"from_pod": 200_000, "to_pod": 200_000, "from_tunnel": 100_000, "from_proxy": 100_000, "proxy_find": 10_000,
+           "query": 400_000, "start_expiry": 1_000,
            "service_connect4": 5_000, "service_sendmsg6": 50_000, "service_recvmsg6": 50_000}  # fmt: skip
 """The kernel gives up at 1,000,000; older verifiers need more for the same program."""
 SIZES = {"ENDPOINT": 40, "IPCACHE_KEY": 24, "IPCACHE_ENTRY": 16, "POLICY_KEY": 16, "POLICY_ENTRY": 8, "FLOW_KEY": 40,
