@@ -21,5 +21,5 @@ def test_a_guest_that_takes_too_long_is_ended() -> None:
 
 
 def test_policy_services_and_flows_on_the_oldest_kernel() -> None:
-    code, output = run_tests("6.1", COMPACT, 420)
+    code, output = run_tests("6.1", COMPACT, 900)
     assert code == 0, output
