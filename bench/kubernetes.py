@@ -16,6 +16,7 @@ from http.client import HTTPConnection, HTTPSConnection
 from ssl import SSLContext, create_default_context
 from typing import Any
 
+from bench import adds
 from bench.limits import Row
 from cluster import Cluster, Node
 from tests.kubernetes.mesh import Mesh
@@ -91,10 +92,12 @@ def measure(rounds: int, quick: bool, say: Callable[[str], None]) -> list[Row]:
         policy = [_policy(api, agents, number) for number in range(count)]
         backend = _backend(api, agents, count)
         pods = _pods(mesh, api, count)
+        cni = adds.measure(mesh, count)
     return [
         *_rows("a policy in force on both nodes, from the request to the API server", policy),
         *_rows("a backend that became (un)ready chosen by neither or both nodes", backend),
         *_rows("a pod Running, from the request to the API server (the kubelet's and runc's time included)", pods),
+        *cni,
     ]
 
 
