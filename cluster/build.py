@@ -53,6 +53,7 @@ GROUPS = {
     "helm": Group(),
     "images": Group(),
     "e2e": TestGroup("k8s.io/kubernetes/test/e2e"),
+    "ginkgo": Group(),
 }
 NEEDED = ("kubernetes", "etcd", "containerd", "runc", "coredns")
 """What a cluster is made of."""

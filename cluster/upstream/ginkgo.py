@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,3 @@ def _name(spec: Mapping[str, Any]) -> str:
 def skipped_by(name: str, skips: Mapping[str, str]) -> str:
     """Why a spec is left out; empty: it is not."""
     return next((reason for pattern, reason in skips.items() if re.search(pattern, name)), "")
-
-
-def count(found: Iterable[Result], outcome: str) -> int:
-    return sum(one.outcome == outcome for one in found)

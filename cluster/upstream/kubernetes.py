@@ -1,6 +1,6 @@
 """Kubernetes' own end-to-end tests, as far as they are about what weft does.
 
-``python -m cluster.upstream kubernetes [--suite NAME …] [--focus REGEX] [--folder FOLDER]``
+``python -m cluster.upstream kubernetes [--suite NAME …] [--processes N] [--folder FOLDER]``
 """
 
 from __future__ import annotations
@@ -9,11 +9,9 @@ import argparse
 import os
 import re
 import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from cluster import Cluster, build, images
@@ -24,7 +22,8 @@ from deploy.image import debian
 
 TOOLS = ("bind9-dnsutils", "curl", "iperf", "netcat-openbsd", "wget")
 """Debian's names of what the tests run in upstream's images."""
-HOURS = "5h"
+TIMEOUT = "6h"
+ZONE_LABEL = "topology.kubernetes.io/zone"
 LIST = "registries.yaml"
 REGISTRIES = (
     "promoterE2eRegistry", "buildImageRegistry", "invalidRegistry", "gcEtcdRegistry", "gcRegistry",
@@ -32,63 +31,62 @@ REGISTRIES = (
 )  # fmt: skip
 """Of upstream's list of registries: all are ours."""
 
-OUTSIDE = "traffic from outside of the cluster (NodePort, LoadBalancer, ExternalIP, HostPort) is not weft's yet"
-INTERNET = "the machine that runs the tests need not reach the internet"
-KUBE_PROXY = "about kube-proxy itself, which is not there"
-
 
 @dataclass(frozen=True)
 class Suite:
-    """``focus``: pattern of the specs' names. ``skips``: pattern: why those that it matches are left out."""
+    """``focus``: pattern of the specs' names. ``nodes``: how many it wants; they lie in three zones."""
 
     focus: str
-    skips: Mapping[str, str] = field(default_factory=dict)
+    nodes: int = 2
 
 
-ALL_SKIPS = {
-    r"SCTP": "tests with SCTP traffic: not every kernel has it (weft refuses none of it in policies)",
-    r"NodePort|nodePort|LoadBalancer|ExternalIP|HostPort|externall?TrafficPolicy|[Hh]ealth ?[Cc]heck ?[Nn]ode": OUTSIDE,
-}
 SUITES = {
-    "policy": Suite(
-        r"\[sig-network\] Netpol",
-        {r"using SCTP": "SCTP traffic: the kernel's, if it has it"},
-    ),
-    "services": Suite(r"\[sig-network\] (Services|Service endpoints|Service CIDRs|Traffic Distribution)", ALL_SKIPS),
-    "endpoints": Suite(r"\[sig-network\] (EndpointSlice|Endpoints)"),
-    "dns": Suite(
-        r"\[sig-network\] DNS ",
-        {r"Provider:GCE|Forward PTR lookup|Forward external name lookup": INTERNET},
-    ),
-    "networking": Suite(
-        r"\[sig-network\] (Networking|NoSNAT|Connectivity|Conntrack|API Server|Proxy)",
-        ALL_SKIPS | {r"Internet connection": INTERNET, "kube-proxy urls|iptables rules": KUBE_PROXY},
-    ),
-    "dual-stack": Suite(r"\[sig-network\] \[Feature:IPv6DualStack\]", ALL_SKIPS),
+    "network policy": Suite(r"\[sig-network\] Netpol "),
+    "services": Suite(r"\[sig-network\] (Services|Service CIDRs|Service endpoints latency) "),
+    "endpoints": Suite(r"\[sig-network\] (EndpointSlice|EndpointSliceMirroring|Endpoints|EndpointsController) "),
+    "DNS": Suite(r"\[sig-network\] DNS "),
+    "networking": Suite(r"\[sig-network\] (Networking|NoSNAT|Connectivity|API Server|Proxy) "),
+    "connection tracking": Suite(r"\[sig-network\] Conntrack "),
+    "dual stack": Suite(r"\[sig-network\] \[Feature:IPv6DualStack\] "),
+    "topology": Suite(r"\[sig-network\] (Traffic Distribution|Topology Hints) ", nodes=6),
 }
+SKIPS = {
+    r"(pod|node|endpoint)-Service|using hostNetwork|nodePort: |(functioning|type to|ExternalName to|for|for a) NodePort"
+    r"|affinity.* NodePort|type=NodePort|HealthCheckNodePort|[Hh]ealth check node|externall?TrafficPolicy": (
+        "needs a NodePort, at least in one of its steps: traffic from outside of the cluster is not weft's yet"
+    ),
+    r"ExternalIP": "traffic from outside of the cluster is not weft's yet",
+    r"Feature:SCTPConnectivity": "needs SCTP in the kernel",
+    r"Internet connection|Forward PTR lookup|Forward external name lookup": "needs the internet",
+    r"Provider:GCE": "needs Google's cloud",
+    r"kube-proxy urls|restarting kube-proxy|iptables rules": "is about kube-proxy's own doings, and there is none",
+}
+"""Pattern of specs' names: why they are left out."""
 
 
 def main(argv: list[str]) -> int:
+    """Run them; exit status."""
     parser = argparse.ArgumentParser(prog="python -m cluster.upstream kubernetes", description=__doc__)
     parser.add_argument("--suite", action="append", choices=SUITES, help="this one (default: all)")
-    parser.add_argument("--focus", default="", help="only specs whose names match, too")
+    parser.add_argument("--processes", type=int, default=4, help="specs at once (default: 4)")
     parser.add_argument("--folder", type=Path, help="keep logs and reports there")
     parser.add_argument("--attach", metavar="NAME", help="a cluster that is up, with weft")
     options = parser.parse_args(argv)
-    chosen = {name: SUITES[name] for name in options.suite or SUITES}
+    suites = {name: SUITES[name] for name in options.suite or SUITES}
     with tempfile.TemporaryDirectory(prefix="weft-e2e-") as scratch:
         folder = (options.folder or Path(scratch)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         if options.attach:
-            return _run(Cluster.attach(options.attach), folder, chosen, options.focus)
-        build.folder("e2e")
+            return _run(Cluster.attach(options.attach), folder, suites, options.processes)
         with Cluster(f"e{os.getpid()}", nodes=2) as cluster:
             prepare(cluster, folder)
-            return _run(cluster, folder, chosen, options.focus)
+            return _run(cluster, folder, suites, options.processes)
 
 
 def prepare(cluster: Cluster, folder: Path) -> None:
     """weft, DNS, and the images that the tests want."""
+    for group in ("e2e", "ginkgo"):
+        build.folder(group)
     mesh.install(cluster)
     for tar in test_images(folder):
         cluster.load_image(tar)
@@ -128,51 +126,58 @@ def _registries(folder: Path) -> Path:
     return file
 
 
-def _run(cluster: Cluster, folder: Path, suites: Mapping[str, Suite], focus: str) -> int:
+def _run(cluster: Cluster, folder: Path, suites: Mapping[str, Suite], processes: int) -> int:
     found = {}
-    for name, suite in suites.items():
-        began = time.monotonic()
-        print(f"{name} …", flush=True)
-        found[name] = run(cluster, folder, name, suite, focus)
-        print_suite(name, found[name], time.monotonic() - began)
-    print_table(found)
-    return int(any(one.outcome == FAILED for results in found.values() for one in results))
+    for nodes in sorted({suite.nodes for suite in suites.values()}):
+        grow(cluster, nodes)
+        chosen = {name: suite.focus for name, suite in suites.items() if suite.nodes == nodes}
+        print(f"{', '.join(chosen)}: on {nodes} nodes …", flush=True)
+        report = run(cluster, folder, nodes, chosen.values(), processes)
+        for name, focus in chosen.items():
+            found[name] = ginkgo.results(report, focus, SKIPS)
+    print_results(found)
+    return int(not all(found.values()) or any(one.outcome == FAILED for results in found.values() for one in results))
 
 
-def run(cluster: Cluster, folder: Path, name: str, suite: Suite, focus: str = "") -> list[Result]:
-    """The suite's specs, one after the other. Raises RuntimeError if there is no report."""
-    report, log = folder / f"{name}.json", folder / f"{name}.log"
+def grow(cluster: Cluster, nodes: int) -> None:
+    """To that many nodes, all of them Ready, in zones."""
+    while len(cluster.nodes) < nodes:
+        cluster.add_node()
+    for node in cluster.nodes:
+        cluster.kubectl("label", "node", node.name, "--overwrite", f"{ZONE_LABEL}=zone-{node.number % 3}")
+    cluster.wait_ready()
+
+
+def run(cluster: Cluster, folder: Path, nodes: int, focuses: Iterable[str], processes: int) -> Path:
+    """The suite's own report of those specs. Raises RuntimeError if there is none."""
+    report, log = folder / f"{nodes}-nodes.json", folder / f"{nodes}-nodes.log"
     report.unlink(missing_ok=True)
-    skip = "|".join(suite.skips)
     argv = [
-        *(build.program("e2e", "e2e.test"), f"--kubeconfig={cluster.kubeconfig}", "--provider=skeleton"),
-        *(f"--kube-test-repo-list={_registries(folder)}", "--disable-log-dump", "--num-nodes=2"),
-        *(f"--ginkgo.focus={focus or suite.focus}", *((f"--ginkgo.skip={skip}",) if skip else ())),
-        *(f"--ginkgo.json-report={report}", f"--ginkgo.timeout={HOURS}", "--ginkgo.no-color", "--ginkgo.v"),
+        *(build.program("ginkgo", "ginkgo"), f"--procs={processes}", f"--timeout={TIMEOUT}", "--no-color", "-v"),
+        *(f"--focus={'|'.join(focuses)}", f"--skip={'|'.join(SKIPS)}"),
+        *(f"--output-dir={folder}", f"--json-report={report.name}", build.program("e2e", "e2e.test"), "--"),
+        *(f"--kubeconfig={cluster.kubeconfig}", "--provider=skeleton", f"--num-nodes={nodes}", "--disable-log-dump"),
+        f"--kube-test-repo-list={_registries(folder)}",
     ]
     with log.open("w") as out:
-        status = subprocess.run(
-            argv, env=cluster.environment(), stdout=out, stderr=subprocess.STDOUT, check=False
-        ).returncode
+        done = subprocess.run(argv, env=cluster.environment(), stdout=out, stderr=out, cwd=folder, check=False)
     if not report.exists():
-        raise RuntimeError(f"{name}: no report (exit {status}): {log.read_text()[-2000:]}")
-    return ginkgo.results(report, focus or suite.focus, suite.skips)
+        raise RuntimeError(f"no report (exit {done.returncode}): {log.read_text()[-2000:]}")
+    return report
 
 
-def print_suite(name: str, found: list[Result], seconds: float) -> None:
-    for one in found:
-        if one.outcome != PASSED:
-            print(f"  {one.outcome}: {one.name}\n    {one.reason.strip().splitlines()[0]}")
-    print(f"{name}: {ginkgo.count(found, PASSED)} passed, {ginkgo.count(found, FAILED)} failed, "
-          f"{ginkgo.count(found, LEFT_OUT)} left out, {seconds:.0f} s", flush=True)  # fmt: skip
-
-
-def print_table(found: Mapping[str, list[Result]]) -> None:
+def print_results(found: Mapping[str, list[Result]]) -> None:
+    """What was left out by its reason, what failed, and a table."""
+    every = [one for results in found.values() for one in results]
+    for reason in sorted({one.reason for one in every if one.outcome == LEFT_OUT}):
+        print(f"\nleft out: {reason.strip()}")
+        for one in every:
+            if (one.outcome, one.reason) == (LEFT_OUT, reason):
+                print(f"  {one.name}")
+    for one in every:
+        if one.outcome == FAILED:
+            print(f"\nfailed: {one.name}\n  {one.reason.strip()}")
     print(f"\n| suite | {PASSED} | {FAILED} | {LEFT_OUT} |\n|---|---|---|---|")
     for name, results in found.items():
-        counts = " | ".join(str(ginkgo.count(results, outcome)) for outcome in (PASSED, FAILED, LEFT_OUT))
-        print(f"| {name} | {counts} |")
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+        counts = (str(sum(one.outcome == outcome for one in results)) for outcome in (PASSED, FAILED, LEFT_OUT))
+        print(f"| {name} | {' | '.join(counts)} |")
