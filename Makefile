@@ -1,5 +1,5 @@
 # Two commands matter: `make demo` shows the thing, `make test` proves it. Both install what they need.
-.PHONY: build demo test test-kernels bench lint fmt golden clean wheel image cluster \
+.PHONY: build demo test test-kernels bench lint fmt golden clean wheel image cluster conformance \
 	demo-kubernetes lab-kubernetes lab-kubernetes-down
 PYTHON ?= python3
 BIN := .venv/bin
@@ -33,6 +33,9 @@ bench: packages-bench packages-cluster build
 
 cluster: packages-cluster build ## every program of a real Kubernetes from its Go module, once for all clones
 	@$(BIN)/python -m cluster build
+
+conformance: packages-cluster packages-image build ## Kubernetes' and Gateway API's own tests, unmodified; hours on two cores
+	@status=0; for suite in kubernetes gateway; do $(BIN)/python -m cluster.upstream $$suite || status=1; done; exit $$status
 
 demo-kubernetes: packages-cluster packages-image build ## a real cluster of two nodes, weft by Helm, the shop on it
 	@$(BIN)/python -m examples.kubernetes.demo
