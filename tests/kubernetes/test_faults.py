@@ -9,6 +9,8 @@ from tests.kubernetes.scene import Scene, network_policy, scene
 from tests.lab import Question
 from tests.lab.probes import TIMEOUT_MS
 
+FOLDERS = "find /run/weft /var/lib/weft /etc/cni/net.d/05-weft.conflist || true"
+
 
 def guarded(s: Scene) -> dict[int, str]:
     """A server on the first node that takes ``good`` of the second, not ``bad``; its addresses."""
@@ -76,7 +78,7 @@ def test_agents_are_killed_under_load(mesh: Mesh) -> None:
 
 def test_a_node_comes_and_goes(mesh: Mesh) -> None:
     node = mesh.cluster.add_node()
-    others = mesh.cluster.nodes[:-1]
+    others, before = mesh.cluster.nodes[:-1], node.run("sh", "-c", FOLDERS)
     try:
         mesh.start_agent(node)
         mesh.cluster.wait_ready()
@@ -86,6 +88,8 @@ def test_a_node_comes_and_goes(mesh: Mesh) -> None:
             for family in (4, 6):
                 assert s.is_open("client", server[family])
             s.kubectl("delete", "pod", "server", "--now")
+        mesh.clean_up(node)
+        assert node.run("sh", "-c", FOLDERS) == before
     finally:
         mesh.kill_agent(node)
         ranges = mesh.cluster.get("node", node.name)["spec"]["podCIDRs"]

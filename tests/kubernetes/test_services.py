@@ -78,3 +78,21 @@ def test_the_api_server_is_reached_by_its_service(made: Scene, client: str) -> N
     address = made.mesh.cluster.get("service", "kubernetes", "-n", "default")["spec"]["clusterIP"]
     request = f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | /bin/busybox nc -w 20 {address} 443"
     assert "HTTPS server" in made.kubectl("exec", client, "--", "sh", "-c", request), "it says what it would speak"
+
+
+def test_a_new_range_of_cluster_ips(made: Scene) -> None:
+    """A ServiceCIDR that comes while agents run: what is sent to an address of it that no Service has stays here."""
+    spec = {"cidrs": ["10.97.0.0/24"]}
+    made.mesh.apply(
+        {"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "more"}, "spec": spec}
+    )
+    try:
+        made.kubectl("wait", "--for=condition=Ready", "servicecidr/more", "--timeout=60s", seconds=70)
+        [address] = serve(made, "more", clusterIP="10.97.0.10", ipFamilyPolicy="SingleStack")
+        assert address == "10.97.0.10"
+        until(lambda: answering(made, "client0", address) == {"server0", "server1"}, "both answer", 60)
+        for node in made.nodes:
+            until(lambda: "unreachable 10.97.0.0/24" in node.run("ip", "route"), "it leads nowhere", 60)  # noqa: B023
+    finally:
+        made.kubectl("delete", "service", "more", "--ignore-not-found")
+        made.kubectl("delete", "servicecidr", "more", "--timeout=60s", seconds=70)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from weft.built import built
 from weft.cni.install import install
 from weft.cni.pods import KubeletPods
 from weft.cni.server import serve
+from weft.datapath import node
 from weft.datapath.errors import DatapathError
 from weft.datapath.node import NodePaths
 from weft.datapath.pod import PodDevices
@@ -29,6 +31,8 @@ log = logging.getLogger("weft.agent")
 
 _NETNS = Path("/run/netns")
 """Where container runtimes keep network namespaces."""
+STRAY_SECONDS = 10.0
+"""Between looks for the range of a ClusterIP that is in none."""
 POD_SECONDS = 10.0
 """How long an ADD waits until the API server's stream has its pod; the kubelet asks again after that."""
 
@@ -50,6 +54,9 @@ class KubernetesAgent(Agent):
             api, config.name, config.cluster, self._local, self.on_edits, state_dir=paths.state_dir
         )
         self._is_up = False
+        self._are_ranges_given = bool(config.service_cidrs)
+        self._stray = asyncio.Event()
+        """Somebody has a ClusterIP outside of the ranges that we know."""
 
     async def _end(self) -> None:
         await super()._end()
@@ -84,7 +91,29 @@ class KubernetesAgent(Agent):
         socket = self.paths.run_dir / "cni.sock"
         await self._stack.enter_async_context(serve(self.pods, socket))
         self._spawn(self.source.run())
+        self._spawn(self._follow_service_cidrs())
         install(built("weft-cni"), self._cni.bin_dir, self._cni.conf_dir, socket)
+
+    def _is_stray(self, edit: Edit) -> bool:
+        ranges = self.config.service_cidrs
+        addresses = edit.value.cluster_ips if edit.field == "services" and edit.value else ()
+        return bool(ranges) and any(not any(address in known for known in ranges) for address in addresses)
+
+    async def _follow_service_cidrs(self) -> None:
+        """Ranges that somebody has added since we began."""
+        while not self._are_ranges_given:
+            await self._stray.wait()
+            self._stray.clear()
+            found = await service_cidrs(self._api)
+            if found and found != self.config.service_cidrs:
+                log.info("the ranges of ClusterIPs are now %s", ", ".join(map(str, found)))
+                self.config = replace(self.config, service_cidrs=found)
+                self.commit(replace(self._wanted, node=self.config))
+                try:
+                    node.bring_up(self.config)
+                except DatapathError as error:
+                    log.error("the routes of services' new ranges: %s", error)
+            await asyncio.sleep(STRAY_SECONDS)
 
     def _namespaces(self) -> Iterable[Path]:
         return _NETNS.glob("*")
@@ -107,6 +136,8 @@ class KubernetesAgent(Agent):
 
     def on_edits(self, edits: Sequence[Edit]) -> None:
         world = edited(self._wanted, edits)
+        if any(map(self._is_stray, edits)):
+            self._stray.set()
         if self._is_up:
             self.commit(world)
         else:

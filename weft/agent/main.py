@@ -145,6 +145,10 @@ def _clean_up(paths: NodePaths, options: Options) -> int:
     node.tear_down(paths)
     shutil.rmtree(paths.state_dir, ignore_errors=True)
     shutil.rmtree(paths.run_dir)
+    shared = NodePaths.default(paths.name)
+    for folder in (shared.run_dir.parent, shared.state_dir.parent):
+        with contextlib.suppress(OSError):  # of other nodes too, or a volume of the agent's pod
+            folder.rmdir()
     return 0
 
 
