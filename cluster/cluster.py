@@ -197,6 +197,10 @@ class Cluster:
         """Pods with nothing but routes between them: upstream's ptp plugin. Never beside weft."""
         plain.install(self.control_plane.name, self.nodes, self.get("nodes")["items"])
 
+    def route_to_pods(self) -> None:
+        """The API server reaches pods, as by the routes of a cloud: for ``proxy`` and webhooks."""
+        plain.route(self.control_plane.name, self.nodes, self.get("nodes")["items"])
+
     def deploy_dns(self) -> None:
         """CoreDNS as the Service kube-dns; it runs when pods can."""
         self.load_image(images.coredns())

@@ -33,16 +33,20 @@ def build_image(
     rootfs: Path | None = None,
     links: Mapping[str, str] | None = None,
     entrypoint: Sequence[str] = (),
+    command: Sequence[str] = (),
     env: Sequence[str] = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",),
     user: str = "",
 ) -> Path:
     """An OCI tar of the image ``name`` (full, with registry and tag); that of before if nothing changed.
 
     ``rootfs`` (a folder, or an uncompressed tar) is the lower layer; ``files`` (path in the image: file, folder or
-    content, all executable if content) and ``links`` (path: target) are the upper one.
+    content, all executable if content) and ``links`` (path: target) are the upper one. ``command``: what follows the
+    entrypoint if a container has no args.
     """
     files, links = files or {}, links or {}
     config = {"Entrypoint": list(entrypoint), "Env": list(env), **({"User": user} if user else {})}
+    if command:
+        config["Cmd"] = list(command)
     key = _key(repr((name, sorted(links.items()), config)), rootfs, files)
     folder = build.cache_folder() / "images"
     stem = name.replace("/", "_").replace(":", "_")
@@ -81,14 +85,14 @@ def coredns() -> Path:
     return build_image(f"{REGISTRY}/coredns:1", {"/coredns": program}, entrypoint=("/coredns",))
 
 
-def agnhost(name: str = AGNHOST, *words: str, rootfs: Path | None = None) -> Path:
+def agnhost(name: str = AGNHOST, *, command: Sequence[str] = ("pause",), rootfs: Path | None = None) -> Path:
     """Kubernetes' own test image under any ``name``: servers (``netexec``), probes (``connect``), a shell.
 
-    ``words``: what it does in a container without a command. ``rootfs``: instead of busybox; CoreDNS goes with it.
+    ``command``: what it does in a container without args. ``rootfs``: instead of busybox; CoreDNS goes with it.
     """
     files, links = _shell() if rootfs is None else ({"/coredns": Path(build.program("coredns", "coredns"))}, {})
     files["/agnhost"] = Path(build.program("images", "agnhost"))
-    return build_image(name, files, rootfs=rootfs, links=links, entrypoint=("/agnhost", *words))
+    return build_image(name, files, rootfs=rootfs, links=links, entrypoint=("/agnhost",), command=command)
 
 
 def regression(name: str) -> Path:

@@ -50,17 +50,26 @@ SUITES = {
     "dual stack": Suite(r"\[sig-network\] \[Feature:IPv6DualStack\] "),
     "topology": Suite(r"\[sig-network\] (Traffic Distribution|Topology Hints) ", nodes=6),
 }
-SKIPS = {
-    r"(pod|node|endpoint)-Service|using hostNetwork|nodePort: |(functioning|type to|ExternalName to|for|for a) NodePort"
-    r"|affinity.* NodePort|type=NodePort|HealthCheckNodePort|[Hh]ealth check node|externall?TrafficPolicy": (
-        "needs a NodePort, at least in one of its steps: traffic from outside of the cluster is not weft's yet"
+_REASONS = {
+    "a step of it needs a NodePort: traffic from outside of the cluster is not weft's yet": (
+        r"(pod|node|endpoint)-Service",
+        r"using hostNetwork",
+        r"nodePort: ",
+        r"(functioning|type to|ExternalName to|for|for a) NodePort",
+        r"affinity.* NodePort",
+        r"PublishNotReadyAddresses is true",
+        r"different Service CIDRs",
+        r"type=NodePort",
+        r"HealthCheckNodePort|[Hh]ealth check node",
+        r"externall?TrafficPolicy",
     ),
-    r"ExternalIP": "traffic from outside of the cluster is not weft's yet",
-    r"Feature:SCTPConnectivity": "needs SCTP in the kernel",
-    r"Internet connection|Forward PTR lookup|Forward external name lookup": "needs the internet",
-    r"Provider:GCE": "needs Google's cloud",
-    r"kube-proxy urls|restarting kube-proxy|iptables rules": "is about kube-proxy's own doings, and there is none",
+    "traffic from outside of the cluster is not weft's yet": (r"ExternalIP",),
+    "needs SCTP in the kernel": (r"Feature:SCTPConnectivity",),
+    "needs the internet": (r"Internet connection", r"Forward PTR lookup", r"Forward external name lookup"),
+    "needs Google's cloud": (r"Provider:GCE",),
+    "is about kube-proxy's own doings": (r"kube-proxy urls", r"restarting kube-proxy", r"iptables rules"),
 }
+SKIPS = {pattern: reason for reason, patterns in _REASONS.items() for pattern in patterns}
 """Pattern of specs' names: why they are left out."""
 
 
@@ -107,7 +116,7 @@ def test_images(folder: Path) -> list[Path]:
             case "pause":
                 tars.append(images.pause(name))
             case "nginx":  # pods that run, no more is asked of it
-                tars.append(images.agnhost(name, "netexec", "--http-port=80"))
+                tars.append(images.agnhost(name, command=("netexec", "--http-port=80")))
             case "regression-issue-74839":
                 tars.append(images.regression(name))
             case "glibc-dns-testing":
@@ -146,6 +155,7 @@ def grow(cluster: Cluster, nodes: int) -> None:
     for node in cluster.nodes:
         cluster.kubectl("label", "node", node.name, "--overwrite", f"{ZONE_LABEL}=zone-{node.number % 3}")
     cluster.wait_ready()
+    cluster.route_to_pods()
 
 
 def run(cluster: Cluster, folder: Path, nodes: int, focuses: Iterable[str], processes: int) -> Path:
