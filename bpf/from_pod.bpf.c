@@ -1,6 +1,7 @@
 /* Ingress of the host side of each pod's veth: everything that a pod sends. */
 #include "admit.h"
 #include "fast.h"
+#include "hairpin.h"
 #include "refuse.h"
 
 /* Proves the sender and finds the receiver; 0 or the verdict that refuses the packet. */
@@ -25,12 +26,17 @@ INLINE int from_pod_ends(struct trip *t)
 /* t->decision.reason holds what parsing said. */
 SUBPROGRAM int from_pod_slow(struct __sk_buff *skb, struct trip *t)
 {
+	int hairpin;
+
 	trip_start_slowly(t);
+	hairpin = !t->decision.reason && hairpin_answers(t);
 	if (!t->decision.reason)
 		t->decision.reason = from_pod_ends(t);
 	if (t->decision.reason)
 		return refuse(skb, t);
 	t->decision.reason = t->packet.icmp_error ? admit_error(skb, t) : admit(skb, t);
+	if (!t->decision.reason && hairpin)
+		t->decision.reason = hairpin_back(skb, &t->packet);
 	return t->decision.reason ? refuse(skb, t) : slow_pass(skb, t);
 }
 

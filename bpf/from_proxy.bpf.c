@@ -1,6 +1,7 @@
 /* Ingress of weft_proxy: everything that Envoy sends, in the name of anybody. Nobody else is behind that device. */
 #include "admit.h"
 #include "fast.h"
+#include "hairpin.h"
 #include "refuse.h"
 
 /* Finds both ends; 0 or the verdict that refuses the packet. */
@@ -21,6 +22,8 @@ SUBPROGRAM int from_proxy_slow(struct __sk_buff *skb, struct trip *t)
 	if (t->decision.reason)
 		return refuse(skb, t);
 	t->decision.reason = t->packet.icmp_error ? admit_error(skb, t) : admit(skb, t);
+	if (!t->decision.reason && !t->packet.icmp_error && is_hairpin(&t->packet))
+		t->decision.reason = hairpin_out(skb, &t->packet);
 	return t->decision.reason ? refuse(skb, t) : slow_pass(skb, t);
 }
 
@@ -39,7 +42,7 @@ int from_proxy(struct __sk_buff *skb)
 		return from_proxy_slow(skb, &t);
 	t.side = flow_key_of(&t.packet, &t.key);
 	flow = bpf_map_lookup_elem(&flows, &t.key);
-	if (flow && flow_decides(flow, &t) && flow->proxy >> (t.side & 1) & 1)
+	if (flow && flow_decides(flow, &t) && flow->proxy >> (t.side & 1) & 1 && !is_hairpin(&t.packet))
 		return flow_pass(skb, &t, flow);
 	return from_proxy_slow(skb, &t);
 }

@@ -26,11 +26,9 @@ SUBPROGRAM int query_answer(struct policy_query *q)
 
 	peer_find(&q->destination, &t.to);
 	peer_find(&q->source, &t.from);
-	if (!t.from.pod.id || t.from.pod.id != t.to.pod.id) { /* what a pod says to itself never leaves its namespace */
-		t.decision.reason = ends_refused(q, &t.from, &t.to);
-		if (!t.decision.reason)
-			leg_decide(&t, 0, q->port, PHASE_NONE);
-	}
+	t.decision.reason = ends_refused(q, &t.from, &t.to);
+	if (!t.decision.reason)
+		leg_decide(&t, 0, q->port, PHASE_NONE);
 	q->reason = decision->reason;
 	q->flags = decision->flags;
 	q->egress_rule = decision->egress_rule;

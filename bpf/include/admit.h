@@ -79,8 +79,6 @@ INLINE int admit_new(struct __sk_buff *skb, struct trip *t)
 		if (!t->phase) /* an answer to nobody */
 			return VERDICT_PROXY_STRAY;
 	}
-	if (t->from_proxy && t->from.pod.id && t->from.pod.id == t->to.pod.id)
-		return VERDICT_PROXY_HAIRPIN;
 	reason = leg_decide(t, 0, t->packet.policy_port, t->phase);
 	t->begins = 1;
 	if (reason)

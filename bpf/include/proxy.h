@@ -60,6 +60,8 @@ GLOBAL int leg_decide(struct trip *t, __u32 reply, __u32 port, __u32 phase)
 	}
 	if (question.to->flags & IPCACHE_SERVICE)
 		return decision->reason = VERDICT_IS_A_CLUSTERIP;
+	if (question.from->pod.id && question.from->pod.id == question.to->pod.id)
+		return VERDICT_FORWARDED; /* a pod may always speak to itself, as Kubernetes rules */
 	policy_decide(&question, decision);
 	if (decision->reason)
 		return decision->reason;

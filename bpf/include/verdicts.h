@@ -43,8 +43,7 @@
 	VERDICT(MULTICAST,            229, "UNSUPPORTED_L3_PROTOCOL", "Multicast and broadcast are not carried") \
 	VERDICT(PROXY_GONE,           230, "SOCKET_LOOKUP_FAILED", "Envoy of this node is not running, or has no such listener") \
 	VERDICT(PROXY_PORT_TAKEN,     231, "SOCKET_ASSIGN_FAILED", "Envoy has a connection with these addresses and ports") \
-	VERDICT(PROXY_STRAY,          232, "UNKNOWN_CONNECTION_TRACKING_STATE", "Envoy's packet that belongs to no connection") \
-	VERDICT(PROXY_HAIRPIN,        233, "SOCKET_ASSIGN_FAILED", "Envoy cannot connect a pod to itself under its own address")
+	VERDICT(PROXY_STRAY,          232, "UNKNOWN_CONNECTION_TRACKING_STATE", "Envoy's packet that belongs to no connection")
 /* clang-format on */
 
 #define WEFT_VERDICT_ENUM(name, code, hubble, text) VERDICT_##name = code,

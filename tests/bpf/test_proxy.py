@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 import pytest
 
 from tests.bpf.conftest import CLIENT, EGRESS, INGRESS, OPEN, SERVER
-from tests.bpf.machine import Machine
+from tests.bpf.machine import Machine, Outcome
 from tests.bpf.packets import ACK, GATEWAY, RST, SYN, TCP, UDP, eth, ip, tcp, udp, with_checksum
 from tests.bpf.talk import OUTSIDE, VERSIONS, Talk, segment
 from tests.bpf.test_pieces import about
@@ -28,9 +28,11 @@ from weft.datapath.layouts import (
     POLICY_ALLOW,
 )  # fmt: skip
 from weft.datapath.node import PROXY_MAC
+from weft.datapath.pod import GATEWAY as POD_GATEWAY
 from weft.model.verdicts import Verdict
 
 V = Verdict
+GATEWAY_ADDRESS = {version: str(address) for version, address in POD_GATEWAY.items()}
 LISTENER, OTHER_LISTENER = 10_001, 10_002
 HTTP, OTHER_HTTP = 60, 61
 HOST_MACS = b"\2w\0\0\0\1"
@@ -184,7 +186,7 @@ def test_to_the_world(envoy: Machine, version: int) -> None:
 
 @VERSIONS
 def test_what_envoy_may_not(envoy: Machine, version: int) -> None:
-    """Policy refuses its connection: answered at once. A pod's connection to itself, likewise."""
+    """Policy refuses its connection: answered at once."""
     envoy.pod(OPEN, egress=EGRESS)  # which does not allow this class's SYN to itself, nor UDP
     envoy.rule(62, layouts.POLICY_DENY, rule=8)
     envoy.pod(SERVER, ingress=62)
@@ -192,11 +194,33 @@ def test_what_envoy_may_not(envoy: Machine, version: int) -> None:
         outcome = envoy.from_proxy(upstream(envoy, version, seq=1000))
     assert (outcome.verdict, outcome.goes) == (V.POLICY_DENY, "envoy")
     assert segment(outcome.packet) == (80, 61000, 0, RST | ACK) and outcome.packet == with_checksum(outcome.packet)
-    own = envoy.pods[OPEN].at(version)
-    with envoy.proxy_dials((own, UPSTREAM), (own, 80), MARK_PROXY_ROUTED):
-        outcome = envoy.from_proxy(envoys(own, own, tcp(61000, 80, SYN)))
-    assert (outcome.verdict, outcome.goes) == (V.PROXY_HAIRPIN, "envoy")
     assert not envoy.flows()
+
+
+@VERSIONS
+def test_a_pod_that_dialled_itself(envoy: Machine, version: int) -> None:
+    """To that pod Envoy is the gateway; the flow knows the pod's address on both sides. Other packets to the gateway
+    are as they were."""
+    pod, gateway = envoy.pods[SERVER], GATEWAY_ADDRESS[version]
+    own = pod.at(version)
+    envoy.rule(62, layouts.POLICY_DENY, rule=8)
+    envoy.pod(SERVER, ingress=62)  # not asked
+
+    def answer(port: int, flags: int) -> Outcome:
+        return envoy.from_pod(pod, with_checksum(eth(ip(own, gateway, TCP, tcp(80, port, flags)), pod.mac)))
+
+    with envoy.proxy_dials((own, UPSTREAM), (own, 80), MARK_PROXY_ROUTED):
+        outcome = envoy.from_proxy(envoys(own, own, tcp(UPSTREAM, 80, SYN)))
+    assert (outcome.verdict, outcome.goes) == (V.FORWARDED, "pod")
+    assert outcome.packet[14:] == with_checksum(eth(ip(gateway, own, TCP, tcp(UPSTREAM, 80, SYN)), pod.mac))[14:]
+    outcome = answer(UPSTREAM, SYN | ACK)
+    assert (outcome.verdict, outcome.goes) == (V.FORWARDED, "envoy")
+    assert outcome.packet[14:] == envoys(own, own, tcp(80, UPSTREAM, SYN | ACK))[14:]
+    assert (
+        envoy.from_proxy(envoys(own, own, tcp(UPSTREAM, 80, ACK))).packet[14:]
+        == (with_checksum(eth(ip(gateway, own, TCP, tcp(UPSTREAM, 80, ACK)), pod.mac))[14:])
+    )
+    assert answer(UPSTREAM + 1, ACK).goes == "stack"
 
 
 @VERSIONS

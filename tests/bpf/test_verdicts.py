@@ -315,7 +315,7 @@ def test_every_verdict_is_covered() -> None:
     """What tc programs can say is in a table above, or in a test with its name here."""
     covered = {case.verdict for cases in TABLES.values() for case in cases} | {case.verdict for _, case in TO_POD}
     covered |= {V.FLOW_TABLE_FULL, V.FLOW_QUOTA, V.POLICY_REVOKED}
-    covered |= {V.PROXY_GONE, V.PROXY_PORT_TAKEN, V.PROXY_STRAY, V.PROXY_HAIRPIN}  # tests/bpf/test_proxy.py
+    covered |= {V.PROXY_GONE, V.PROXY_PORT_TAKEN, V.PROXY_STRAY}  # tests/bpf/test_proxy.py
     by_socket_hooks, never = {V.NO_BACKEND}, {V.UNSUPPORTED_L3, V.WRITE_ERROR}
     assert covered | by_socket_hooks | never == set(V)
 

@@ -32,6 +32,7 @@ from tests.datapath.proxy_scene import (
     talk,
 )
 from weft.datapath import layouts, netns
+from weft.datapath.pod import GATEWAY
 from weft.datapath.proxied import proxied
 from weft.model.verdicts import Verdict
 
@@ -93,12 +94,20 @@ def test_routed_service(scene: Scene, version: int) -> None:
 
 @VERSIONS
 def test_a_service_that_leads_back_to_its_client(scene: Scene, version: int) -> None:
-    """A pod's stack takes no packet from outside with its own address as the source, so Envoy is told no at once."""
-    scene.proxy(f"{ROUTE},route,{address(CLIENT, version)},{PORT}")
+    """A pod's stack takes no packet from outside with its own address as the source: the pod sees its gateway. What a
+    pod says to itself is no policy's matter."""
+    gateway = str(GATEWAY[version])
+    scene.proxy(f"{ROUTE},route,{address(OTHER, version)},{PORT}", f"{INGRESS},ingress")
     scene.route(version)
-    with scene.dial(CLIENT, VIP[version], 80) as client:
-        assert client.recv(100) == b"503 %d" % errno.ECONNREFUSED
-    assert [event.reason for event in scene.events() if event.reason] == [Verdict.PROXY_HAIRPIN]
+    with scene.listen(OTHER, version) as server:
+        for ingress in (0, HTTP_IN, PLAIN_IN):
+            scene.tables(OTHER, ingress=ingress)
+            with scene.dial(OTHER, VIP[version], 80) as client:
+                talk(client, server, f"<{ROUTE}>", gateway)
+    assert not [event for event in scene.events() if event.reason]
+    with scene.dial(OTHER, VIP[version], 80) as client:
+        assert client.recv(100) == b"503 %d" % errno.ECONNREFUSED, "nobody listens: the pod's own refusal comes back"
+    scene.all_end()
 
 
 @VERSIONS

@@ -56,7 +56,6 @@ class Verdict(IntEnum):
     PROXY_GONE = (230, "SOCKET_LOOKUP_FAILED", "Envoy of this node is not running, or has no such listener")
     PROXY_PORT_TAKEN = (231, "SOCKET_ASSIGN_FAILED", "Envoy has a connection with these addresses and ports")
     PROXY_STRAY = (232, "UNKNOWN_CONNECTION_TRACKING_STATE", "Envoy's packet that belongs to no connection")
-    PROXY_HAIRPIN = (233, "SOCKET_ASSIGN_FAILED", "Envoy cannot connect a pod to itself under its own address")
 
 
 VERDICTS = {verdict.value: verdict for verdict in Verdict}
