@@ -54,6 +54,8 @@ GROUPS = {
     "images": Group(),
     "e2e": TestGroup("k8s.io/kubernetes/test/e2e"),
     "ginkgo": Group(),
+    "gateway": TestGroup("sigs.k8s.io/gateway-api/conformance"),
+    "echo": Group("."),
 }
 NEEDED = ("kubernetes", "etcd", "containerd", "runc", "coredns")
 """What a cluster is made of."""

@@ -1,4 +1,4 @@
-"""Gateway API's CRDs, as its Go module has them (the version is that of programs/images/go.mod)."""
+"""Gateway API's files, as its Go modules have them (the version is that of programs/gateway/go.mod)."""
 
 from __future__ import annotations
 
@@ -12,17 +12,28 @@ from pathlib import Path
 from cluster.build import SOURCES, BuildError, cache_folder, go, required
 
 MODULE = "sigs.k8s.io/gateway-api"
-GROUP = "images"
+SUITE = f"{MODULE}/conformance"
+GROUP = "gateway"
 
 
 def crds() -> Path:
     """A folder for ``kubectl apply --server-side -f``: the standard channel. Raises BuildError."""
-    version = required(GROUP, f"{MODULE}/conformance")
-    ready = cache_folder() / f"gateway-api-{version}"
+    return _kept("gateway-api", MODULE, "config/crd/standard/*.yaml")
+
+
+def mesh_manifests() -> str:
+    """What the mesh suite applies first, as YAML. Raises BuildError."""
+    return (_kept("gateway-mesh", SUITE, "mesh/manifests.yaml") / "manifests.yaml").read_text()
+
+
+def _kept(name: str, module: str, pattern: str) -> Path:
+    """A folder with those files of the module."""
+    version = required(GROUP, module)
+    ready = cache_folder() / f"{name}-{version}"
     if ready.is_dir():
         return ready
     done = subprocess.run(
-        [go(GROUP), "mod", "download", "-json", f"{MODULE}@{version}"],
+        [go(GROUP), "mod", "download", "-json", f"{module}@{version}"],
         cwd=SOURCES / GROUP,
         env={**os.environ, "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local"},
         capture_output=True,
@@ -30,13 +41,12 @@ def crds() -> Path:
         check=False,
     )
     if done.returncode:
-        raise BuildError(f"{MODULE} {version}: {done.stdout.strip()} {done.stderr.strip()}")
-    standard = Path(json.loads(done.stdout)["Dir"], "config", "crd", "standard")
+        raise BuildError(f"{module} {version}: {done.stdout.strip()} {done.stderr.strip()}")
     ready.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=ready.parent, prefix=".gateway-") as scratch:
-        fresh = Path(scratch) / "crds"
+        fresh = Path(scratch) / "files"
         fresh.mkdir()
-        for file in standard.glob("*.yaml"):
+        for file in Path(json.loads(done.stdout)["Dir"]).glob(pattern):
             shutil.copyfile(file, fresh / file.name)
         if not ready.is_dir():
             fresh.rename(ready)

@@ -5,7 +5,6 @@ go 1.26.0
 tool (
 	k8s.io/kubernetes/test/images/agnhost
 	k8s.io/kubernetes/test/images/regression-issue-74839
-	sigs.k8s.io/gateway-api/conformance/echo-basic
 )
 
 require (
@@ -112,7 +111,6 @@ require (
 	k8s.io/streaming v0.36.3 // indirect
 	k8s.io/utils v0.0.0-20260319190234-28399d86e0b5 // indirect
 	sigs.k8s.io/apiserver-network-proxy/konnectivity-client v0.34.0 // indirect
-	sigs.k8s.io/gateway-api/conformance v1.6.3 // indirect
 	sigs.k8s.io/json v0.0.0-20250730193827-2d320260d730 // indirect
 	sigs.k8s.io/randfill v1.0.0 // indirect
 	sigs.k8s.io/structured-merge-diff/v6 v6.4.0 // indirect
