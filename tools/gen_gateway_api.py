@@ -38,7 +38,6 @@ CONFORMANCE = (
     "MeshHTTPRouteSchemeRedirect MeshHTTPRouteSimpleSameNamespace MeshHTTPRouteWeight MeshPorts MeshTrafficSplit"
 )
 WITHOUT = {
-    "HTTPRouteBackendProtocolH2C": "no: a backend gets HTTP/2 when its client speaks it; appProtocol is not read",
     "HTTPRouteBackendProtocolWebSocket": "upgrades pass whatever appProtocol says (tests/proxy/test_protocols.py)",
     "HTTPRouteDestinationPortMatching": "no: the API has no field for it",
 }

@@ -95,6 +95,9 @@ class Shop:
         return answers
 
 
+PORTS = "ports: [{name: http, port: 80, targetPort: 8080}, {name: alt, port: 81, targetPort: 8081}]"
+
+
 def service(name: str, namespace: str, app: str, more: str = "") -> str:
     return f"""
 ---
@@ -104,7 +107,7 @@ metadata: {{name: {name}, namespace: {namespace}}}
 spec:
   ipFamilyPolicy: RequireDualStack
   selector: {{app: {app}}}
-  ports: [{{name: http, port: 80, targetPort: 8080}}, {{name: alt, port: 81, targetPort: 8081}}]
+  {PORTS}
   {more}
 """
 
@@ -136,6 +139,6 @@ def open_shop(lab: Lab) -> Shop:
         start(lab, name, namespace, {"app": name, "pair": "both" if name in ("v1", "v2") else "no"})
     client = lab.run("client", namespace="shop", labels={"app": "client"})
     consumer = lab.run("client", namespace="web", labels={"app": "client"})
-    for name, namespace in homes.items():
+    for name, namespace in {**homes, "kube-dns": "kube-system"}.items():
         lab.pod(name, namespace, "Ready")
     return Shop(lab, client, consumer)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
-from urllib.parse import urlsplit
+from pathlib import Path
 from uuid import uuid4
 
 from tests.gateway.features import shows
-from tests.gateway.scene import IN_A_ROW, Shop
+from tests.gateway.scene import IN_A_ROW, PORTS, Shop, service
 from tests.lab.waiting import until
 from tests.routes.scene import grant, route
+
+H2C = str(Path(__file__).parent / "h2c.py")
 
 
 @shows("HTTPRoute", "MeshTrafficSplit")
@@ -217,6 +220,7 @@ def test_redirects(shop: Shop) -> None:
         shop,
         redirect("/host", "hostname: example.org"),
         redirect("/scheme", "scheme: https, hostname: example.org"),
+        redirect("/tls", "scheme: https"),
         redirect("/port", "port: 8083"),
         redirect("/both", "port: 8083, hostname: example.org"),
         redirect("/prefix", replace),
@@ -225,10 +229,11 @@ def test_redirects(shop: Shop) -> None:
     )
     assert locations(shop, "/host/x", 302) == "http://example.org/host/x"
     assert locations(shop, "/scheme/x", 302) == "https://example.org/scheme/x"
-    assert urlsplit(locations(shop, "/port", 302)).port == 8083
+    assert locations(shop, "/tls/x", 302) == "https://api.shop/tls/x"
+    assert locations(shop, "/port", 302) == "http://api.shop:8083/port"
     assert locations(shop, "/both", 302) == "http://example.org:8083/both"
-    assert urlsplit(locations(shop, "/prefix/lemon", 302)).path == "/new/lemon"
-    assert urlsplit(locations(shop, "/full/x", 302)).path == "/all"
+    assert locations(shop, "/prefix/lemon", 302) == "http://api.shop/new/lemon"
+    assert locations(shop, "/full/x", 302) == "http://api.shop/all"
     for code in codes:
         assert locations(shop, f"/code{code}", code) == f"http://example.org/code{code}"
 
@@ -255,6 +260,25 @@ def test_rewrites(shop: Shop) -> None:
     ):
         assert {one.echo["path"] for one in shop.all_by("v1", asked)} == {got}
     assert {one.echo["headers"]["host"] for one in shop.all_by("v1", "/host")} == {"one.example.org"}
+
+
+@shows("HTTPRouteBackendProtocolH2C")
+def test_a_backend_that_speaks_http2_only(shop: Shop) -> None:
+    """As its Service's port says; the client speaks HTTP/1.1. The port without the word gets what the client speaks."""
+    ready = {"tcpSocket": {"port": 8080}, "periodSeconds": 1}
+    command = [sys.executable, H2C, "two", "8080"]
+    shop.lab.run("two", command, namespace="shop", labels={"app": "two"}, readiness=ready)
+    ports = PORTS.replace("8081", "8080").replace("80,", "80, appProtocol: kubernetes.io/h2c,", 1)
+    shop.lab.apply(service("two", "shop", "two").replace(PORTS, ports))
+    shop.lab.pod("two", "shop", "Ready")
+    try:
+        apply(shop, to("two"))
+        shop.all_by("two")
+        apply(shop, "backendRefs: [{name: two, port: 81}]")
+        shop.all_get(502)
+    finally:
+        shop.lab.delete("pods", "two", namespace="shop")
+        shop.lab.delete("services", "two", namespace="shop")
 
 
 @shows("HTTPRouteRequestMirror", "HTTPRouteRequestMultipleMirrors", "HTTPRouteRequestPercentageMirror")

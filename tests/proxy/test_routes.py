@@ -211,17 +211,25 @@ def test_full_path_rewrite(routed: Scene) -> None:
         (Redirect(303, scheme="https", host="h"), 303, "https://h/a?q=1"),
         (Redirect(307, host="h", port=8083), 307, "http://h:8083/a?q=1"),
         (Redirect(308, scheme="https", host="h", port=443), 308, "https://h/a?q=1"),
-        (Redirect(scheme="https"), 302, "https://client.example:443/a?q=1"),
-        (Redirect(port=8083), 302, "http://client.example:8083/a?q=1"),
+        (Redirect(scheme="https"), 302, "https://HOST/a?q=1"),
+        (Redirect(scheme="https", port=8443), 302, "https://HOST:8443/a?q=1"),
+        (Redirect(scheme="http"), 302, "http://HOST/a?q=1"),
+        (Redirect(port=8083), 302, "http://HOST:8083/a?q=1"),
+        (Redirect(port=80), 302, "http://HOST/a?q=1"),
         (Redirect(full_path="/new", host="h"), 302, "http://h/new?q=1"),
-        (Redirect(full_path="/new"), 302, "http://client.example:81/new?q=1"),
+        (Redirect(full_path="/new"), 302, "http://HOST/new?q=1"),
     ],
 )
 def test_redirect(routed: Scene, redirect: Redirect, status: int, location: str) -> None:
+    """A port that is the scheme's own is left out, unless the client named one: then it must be replaced."""
     number = table(routed, rule(path("/"), (), redirect=redirect))
     client = Client(number)
-    answer = client.ask("/a?q=1", headers={"Host": "client.example:81"})
-    assert (answer.status, answer.header["location"]) == (status, location)
+    for host in ("client.example", "[2001:db8::1]"):
+        own = ":443" if redirect.scheme == "https" else ":80"
+        with_port = location.replace("HOST/", f"HOST{own}/")
+        for asked, wanted in ((f"{host}:81", with_port), (host, location)):
+            answer = client.ask("/a?q=1", headers={"Host": asked})
+            assert (answer.status, answer.header["location"]) == (status, wanted.replace("HOST", host))
     record = routed.record(client_port=client.port)
     client.close()
     assert record.verdict is L7Verdict.REDIRECTED

@@ -83,6 +83,7 @@ class ServicePort:
     protocol: int
     target: int | str
     """A number, or the name of a port of the selected pods."""
+    app_protocol: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,8 @@ class ClusterRef(NamedTuple):
 
     service: NamespacedName
     port: int
+    h2c: bool = False
+    """They are spoken to in HTTP/2 whatever the client speaks; else in the client's version."""
 
 
 class BackendChoice(NamedTuple):

@@ -77,27 +77,35 @@ def _retries(retry: Retry, backend_timeout_ms: int | None) -> Json:
 
 
 def redirect(redirect_: Redirect, path: ValueMatch, port: int) -> Json:
-    """Port: the one that is named; else the scheme's own if a scheme is named; else the one that was dialled.
-
-    Ports that are the scheme's own are left out where Envoy can (Gateway API, HTTPRequestRedirectFilter.port): without
-    a new host name it can only be told to write a port, not to leave the client's away.
-    """
+    """The RedirectAction. Port: the one that is named, else the scheme's own, else ``port``, which was dialled; one
+    that is the scheme's own is left out of the Location (Gateway API, HTTPRequestRedirectFilter.port)."""
     action: Json = {"response_code": REDIRECTS[redirect_.status]}
     if redirect_.scheme:
         action["scheme_redirect"] = redirect_.scheme
     if redirect_.host:
         action["host_redirect"] = redirect_.host
-    wanted = redirect_.port or WELL_KNOWN_PORTS.get(redirect_.scheme, 0)
-    if redirect_.host:
-        wanted = wanted or port
-        if wanted == WELL_KNOWN_PORTS.get(redirect_.scheme or "http"):
-            wanted = 0
-    if wanted:
+    wanted = _redirect_port(redirect_, port)
+    if wanted != _own_port(redirect_):
         action["port_redirect"] = wanted
     changes = _new_path(redirect_.full_path, redirect_.prefix, path)
     if redirect_.full_path is not None:
         changes = {"path_redirect": redirect_.full_path}
     return action | changes
+
+
+def host_port_redirect(redirect_: Redirect, port: int) -> Json:
+    """What more a request needs whose Host names a port: Envoy keeps that one, and can be told another one but not to
+    leave it out. Empty: nothing."""
+    wanted = _redirect_port(redirect_, port)
+    return {} if redirect_.host or wanted != _own_port(redirect_) else {"port_redirect": wanted}
+
+
+def _redirect_port(redirect_: Redirect, dialled: int) -> int:
+    return redirect_.port or WELL_KNOWN_PORTS.get(redirect_.scheme) or dialled
+
+
+def _own_port(redirect_: Redirect) -> int | None:
+    return WELL_KNOWN_PORTS.get(redirect_.scheme or "http")
 
 
 def _new_path(full: str | None, prefix: str | None, match: ValueMatch) -> Json:

@@ -43,8 +43,8 @@ def nowhere() -> Json:
     return {"name": names.NOWHERE, "type": "STATIC", "load_assignment": {"cluster_name": names.NOWHERE}}
 
 
-def backends(name: str) -> Json:
-    """A cluster whose endpoints come by EDS."""
+def backends(name: str, h2c: bool = False) -> Json:
+    """A cluster whose endpoints come by EDS. ``h2c``: they speak HTTP/2."""
     return {
         "name": name,
         "type": "EDS",
@@ -61,7 +61,7 @@ def backends(name: str) -> Json:
             "enforcing_consecutive_5xx": 0,
             "enforcing_success_rate": 0,
         },
-        **_common(),
+        **_common(h2c),
     }
 
 
@@ -83,26 +83,26 @@ def socket_address(address: str, port: int) -> Json:
     return {"socket_address": {"address": address, "port_value": port}}
 
 
-def _common() -> Json:
+def _common(h2c: bool = False) -> Json:
     limits = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests", "max_retries"), UNLIMITED)
     return {
         "connect_timeout": "5s",
         "per_connection_buffer_limit_bytes": BUFFER_BYTES,
         "circuit_breakers": {"thresholds": [limits]},
         "upstream_bind_config": {"socket_options": [_SOURCE_PORT]},
-        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": _protocols()},
+        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": _protocols(h2c)},
     }
 
 
-def _protocols() -> Json:
+def _protocols(h2c: bool) -> Json:
+    """Else the client's."""
+    versions = {"http_protocol_options": http1_options(), "http2_protocol_options": http2_options()}
+    chosen = {"explicit_http_config": {"http2_protocol_options": http2_options()}}
     return {
         "@type": f"{TYPE}upstreams.http.v3.HttpProtocolOptions",
         # Shorter than servers' own keep-alive (5 s is common), so that no request meets a connection that just closes.
         "common_http_protocol_options": {"idle_timeout": "2s", "max_headers_count": 200},
-        "use_downstream_protocol_config": {
-            "http_protocol_options": http1_options(),
-            "http2_protocol_options": http2_options(),
-        },
+        **(chosen if h2c else {"use_downstream_protocol_config": versions}),
     }
 
 

@@ -56,7 +56,7 @@ def number_of(name: str) -> int:
 
 def cluster_name(ref: ClusterRef, family: int) -> str:
     """The endpoints of one family: Envoy binds the client's address, so client and backend must be of the same."""
-    return f"{ref.service.namespace}/{ref.service.name}/{ref.port}/{family}"
+    return f"{ref.service.namespace}/{ref.service.name}/{ref.port}/{family}" + ("/h2c" if ref.h2c else "")
 
 
 def original_cluster(phase: Phase) -> str:

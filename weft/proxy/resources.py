@@ -52,7 +52,7 @@ def references(content: Listener) -> set[ClusterRef]:
 
 
 def cluster_resources(refs: Iterable[ClusterRef]) -> list[Json]:
-    return [backends(names.cluster_name(ref, family)) for ref in sorted(refs) for family in FAMILIES]
+    return [backends(names.cluster_name(ref, family), ref.h2c) for ref in sorted(refs) for family in FAMILIES]
 
 
 def endpoint_resources(

@@ -7,23 +7,37 @@ from typing import Any
 from weft.model.route import MatchKind, RouteRule, RouteTable, ValueMatch
 from weft.model.routespec import GRPC_ROUTE
 from weft.proxy import names
-from weft.proxy.actions import cors, forward, redirect, sessions
+from weft.proxy.actions import cors, forward, host_port_redirect, redirect, sessions
 from weft.proxy.headers import header_change
 from weft.proxy.rules import full_match
 
 Json = dict[str, Any]
+_HOST_WITH_PORT = {"name": ":authority", "string_match": full_match(".*:[0-9]+")}
 
 
 def table_routes(number: int, table: RouteTable, family: int) -> Json:
     """The RouteConfiguration for clients of one family. Without a route that fits: 404."""
     unrouted = {"name": names.UNROUTED, "direct_response": {"status": 404}}
-    routes = [_route(rule, table, family) for rule in table.rules]
+    routes = [route for rule in table.rules for route in _routes(rule, table, family)]
     routes += [{**unrouted, "match": {"prefix": ""}}, {**unrouted, "match": {"connect_matcher": {}}}]
     return {
         "name": names.routes_name(number, family),
         "validate_clusters": False,
         "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}],
     }
+
+
+def _routes(rule: RouteRule, table: RouteTable, family: int) -> list[Json]:
+    """Two for a redirect that is another one where the request's Host names a port."""
+    route = _route(rule, table, family)
+    more = host_port_redirect(rule.redirect, table.cluster.port) if rule.redirect else {}
+    if not more:
+        return [route]
+    headers = [*route["match"].get("headers", ()), _HOST_WITH_PORT]
+    return [
+        {**route, "match": {**route["match"], "headers": headers}, "redirect": {**route["redirect"], **more}},
+        route,
+    ]
 
 
 def _route(rule: RouteRule, table: RouteTable, family: int) -> Json:

@@ -8,12 +8,14 @@ from typing import NamedTuple
 
 from weft.model.kinds.gateway import GROUP
 from weft.model.net import TCP
-from weft.model.objects import NamespacedName, Service
+from weft.model.objects import NamespacedName, Service, ServicePort
 from weft.model.route import BackendChoice, ClusterRef, Mirror, RouteRule
 from weft.model.routespec import BackendTarget, GrantFrom, GrantSpec, Rank, RouteSpec, RuleSpec, ServiceParent
 
 Services = Mapping[NamespacedName, Service]
 Grants = Mapping[NamespacedName, GrantSpec]
+H2C = "kubernetes.io/h2c"
+"""appProtocol of a Service's port: HTTP/2 with prior knowledge (KEP-3726, GEP-1911)."""
 
 
 class Problem(NamedTuple):
@@ -127,14 +129,13 @@ class _Lookup:
             yield RankedRule(rank, made)
 
     def _find(self, target: BackendTarget) -> ClusterRef | None:
-        problem = self._problem(target)
-        if problem is not None:
-            self.problems.append(problem)
+        found = self._lookup(target)
+        if isinstance(found, Problem):
+            self.problems.append(found)
             return None
-        assert target.port is not None
-        return ClusterRef(target.object, target.port)
+        return ClusterRef(target.object, found.port, found.app_protocol == H2C)
 
-    def _problem(self, target: BackendTarget) -> Problem | None:
+    def _lookup(self, target: BackendTarget) -> ServicePort | Problem:
         if (target.group, target.kind) != ("", "Service"):
             return Problem("InvalidKind", f"{target}: only Services can be backends")
         if not self._permitted(target):
@@ -145,10 +146,10 @@ class _Lookup:
             return Problem("BackendNotFound", f"{target}: no such Service")
         if service.type == "ExternalName":
             return Problem("UnsupportedValue", f"{target}: a Service of type ExternalName has no endpoints")
-        protocols = {port.protocol for port in service.ports if port.port == target.port}
-        if TCP in protocols:
-            return None
-        if protocols:
+        ports = {port.protocol: port for port in service.ports if port.port == target.port}
+        if TCP in ports:
+            return ports[TCP]
+        if ports:
             return Problem("UnsupportedProtocol", f"{target}: not a TCP port")
         return Problem("BackendNotFound", f"{target}: the Service has no such port")
 

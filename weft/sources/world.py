@@ -222,6 +222,7 @@ def service(stored: Stored) -> Service:
                 port.port,
                 PROTOCOL_NUMBERS[port.protocol],
                 port.port if port.target_port is None else port.target_port,
+                port.app_protocol,
             )
             for port in spec.ports
         ),

@@ -134,7 +134,7 @@ def test_a_service(rest: Rest, namespace: str, following: Following) -> None:
             "type": "NodePort",
             "selector": {"app": "web"},
             "ports": [
-                {"name": "http", "port": 80, "targetPort": "http"},
+                {"name": "http", "port": 80, "targetPort": "http", "appProtocol": "kubernetes.io/h2c"},
                 {"name": "dns", "port": 53, "protocol": "UDP"},
             ],
             "sessionAffinity": "ClientIP",
@@ -146,7 +146,10 @@ def test_a_service(rest: Rest, namespace: str, following: Following) -> None:
     service = following.until(lambda world: world.services[key], "the service")
     assert service.type == "ClusterIP"
     assert sorted(address.version for address in service.cluster_ips) == [4, 6]
-    assert service.ports == (ServicePort("http", 80, 6, "http"), ServicePort("dns", 53, 17, 53))
+    assert service.ports == (
+        ServicePort("http", 80, 6, "http", "kubernetes.io/h2c"),
+        ServicePort("dns", 53, 17, 53),
+    )
     assert (service.affinity_seconds, service.internal_local, service.by_slices) == (10800, True, True)
     assert service.traffic_distribution == "PreferSameZone"
     rest.delete("Service", namespace, "web")

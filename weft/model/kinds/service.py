@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, field
 
 from weft.model.kinds.core import IPFamily, Port, Protocol
-from weft.model.kinds.marks import ignored, refused
+from weft.model.kinds.marks import refused
 from weft.model.kinds.meta import ObjectMeta, Strict
 
 
@@ -17,7 +17,8 @@ class ServicePortSpec(Strict, frozen=True):
     protocol: Protocol = "TCP"
     target_port: int | str | None = None
     """None = the same as ``port``."""
-    app_protocol: Annotated[Any, ignored("the protocol above TCP and UDP plays no part yet")] = None
+    app_protocol: str = ""
+    """``kubernetes.io/h2c``: Envoy speaks HTTP/2 to these backends (GEP-1911). Others play no part."""
     node_port: Annotated[Any, refused("a later weft brings NodePort; use ClusterIP")] = None
 
 

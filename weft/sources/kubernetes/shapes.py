@@ -141,6 +141,7 @@ class ServicePort(Narrow, frozen=True):
     name: str = ""
     protocol: str = "TCP"
     target_port: int | str | None = None
+    app_protocol: str = ""
 
 
 class ClientIP(Narrow, frozen=True):

@@ -124,6 +124,7 @@ def service(shape: shapes.Service) -> Service:
                 port.port,
                 PROTOCOL_NUMBERS[port.protocol],
                 port.target_port or port.port,
+                port.app_protocol,
             )
             for port in spec.ports or ()
             if port.protocol in PROTOCOL_NUMBERS
