@@ -26,7 +26,7 @@ PATIENCE = {"MaxTimeToConsistency": 30, "DeleteTimeout": 30, "RequestTimeout": 3
 """Seconds: no more than conformance allows (utils/config/timeout.go), but a machine may be slow."""
 _IMAGE = re.compile(r"^\s*(?:- )?image: (\S+)$", re.MULTILINE)
 _BEGINS = re.compile(r"^=== RUN   TestConformance/(\w+)$", re.MULTILINE)
-_ENDED = re.compile(r"^    --- (PASS|FAIL|SKIP): TestConformance/(Mesh\w+) \(([\d.]+)s\)$", re.MULTILINE)
+_ENDED = re.compile(r"^    --- (PASS|FAIL|SKIP): TestConformance/(Mesh\w+) \([\d.]+s\)$", re.MULTILINE)
 _OUTCOMES = {"PASS": PASSED, "FAIL": FAILED, "SKIP": LEFT_OUT}
 _REASONS = re.compile(r"(?:Skipping \w+: |not ready yet: |Error:\s+)(.+)")
 
@@ -92,16 +92,16 @@ def results(log: str) -> list[Result]:
     ends = [found.start() for found in begins[1:]] + [len(log)]
     parts = {found.group(1): log[found.end() : end] for found, end in zip(begins, ends, strict=True)}
     found = []
-    for word, test, seconds in _ENDED.findall(log):
+    for word, test in _ENDED.findall(log):
         outcome, reasons = _OUTCOMES[word], _REASONS.findall(parts.get(test, ""))
-        found.append(Result(test, outcome, reasons[-1] if reasons and outcome != PASSED else "", float(seconds)))
+        found.append(Result(test, outcome, reasons[-1] if reasons and outcome != PASSED else ""))
     return sorted(found, key=lambda result: result.name)
 
 
 def print_table(found: list[Result]) -> None:
-    print("| test | outcome | seconds | why |\n|---|---|---|---|")
+    print("| test | outcome | why |\n|---|---|---|")
     for one in found:
-        print(f"| {one.name} | {one.outcome} | {one.seconds:.1f} | {one.reason} |")
+        print(f"| {one.name} | {one.outcome} | {one.reason} |")
     counts = ", ".join(f"{_count(found, outcome)} {outcome}" for outcome in (PASSED, FAILED, LEFT_OUT))
     print(f"\n{counts}: {gateway.SUITE} {build.required(gateway.GROUP, gateway.SUITE)}, unmodified", flush=True)
 

@@ -40,9 +40,9 @@ FAIL
 
 def test_each_test_for_meshes_has_an_outcome_and_a_reason_if_it_did_not_pass() -> None:
     assert gateway.results(LOG) == [
-        Result("MeshBasic", PASSED, "", 0.17),
-        Result("MeshConsumerRoute", LEFT_OUT, "suite does not support MeshConsumerRoute", 0.0),
-        Result("MeshPorts", FAILED, "wanted status code to be one of [200], got 503 (after 30s)", 30.01),
+        Result("MeshBasic", PASSED),
+        Result("MeshConsumerRoute", LEFT_OUT, "suite does not support MeshConsumerRoute"),
+        Result("MeshPorts", FAILED, "wanted status code to be one of [200], got 503 (after 30s)"),
     ]
 
 
