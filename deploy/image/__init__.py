@@ -138,10 +138,10 @@ def _bootstrap(tar: Path, packages: Sequence[str]) -> None:
         "mmdebstrap", "--quiet", "--variant=essential", f"--include={','.join(('usr-is-merged', *packages))}",
         "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr", "--format=tar",
         '--aptopt=APT::Install-Recommends "false"',
-        '--customize-hook=rm -f "$1/etc/resolv.conf" "$1/etc/hostname"',  # of the machine that builds
         *(f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in LEFT_OUT),
         release["VERSION_CODENAME"], str(tar), *map(str, sources),
     )  # fmt: skip
+    _run("tar", "--delete", "-f", str(tar), "./etc/hostname", "./etc/resolv.conf")  # the building machine's
 
 
 def _add_dependencies(tar: Path, requirements: Sequence[str]) -> None:

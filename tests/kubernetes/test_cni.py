@@ -149,3 +149,22 @@ def collect(node: Node, config: dict[str, Any]) -> None:
     text = json.dumps(config | {"cni.dev/valid-attachments": valid})
     words = ("env", "CNI_COMMAND=GC", "CNI_PATH=/opt/cni/bin", "/opt/cni/bin/weft-cni")
     assert node.run(*words, stdin=text, seconds=SECONDS) == ""
+
+
+def mtus(mesh: Mesh, namespace: str, *names: str) -> set[str]:
+    return {mesh.exec(namespace, name, "/bin/cat", "/sys/class/net/eth0/mtu").strip() for name in names}
+
+
+def test_pods_get_the_mtu_of_another_routing(mesh: Mesh) -> None:
+    """The nodes' links take 1,500 bytes, VXLAN over IPv4 takes 50 of them."""
+    options, pods = mesh.options, ("p0", "p1")
+    with emptied(mesh, "cni-mtu"):
+        mesh.apply(*batch("cni-mtu", mesh.cluster.nodes, pods))
+        mesh.wait_pods("cni-mtu", SECONDS)
+        assert mtus(mesh, "cni-mtu", *pods) == {"1500"}
+        try:
+            mesh.restart(*options, "--tunnel", "vxlan")
+            assert mtus(mesh, "cni-mtu", *pods) == {"1450"}
+        finally:
+            mesh.restart(*options)
+        assert mtus(mesh, "cni-mtu", *pods) == {"1500"}

@@ -28,6 +28,7 @@ from weft.datapath.kernel import Datapath, Options
 from weft.datapath.node import NodePaths
 from weft.datapath.nodes import Nodes
 from weft.datapath.pod import PodDevices
+from weft.datapath.resize import resize
 from weft.datapath.sweep import sweep
 from weft.model.desired import Desired
 from weft.model.net import EndpointId, IPAddress
@@ -78,6 +79,11 @@ class TestNode:
     def addresses(self) -> tuple[IPAddress, ...]:
         return self.spec.addresses
 
+    @property
+    def mtu(self) -> int:
+        """Of its pods. To be asked inside."""
+        return node.pod_mtu(self.config.tunnel, self.spec.addresses)
+
     def commit(self, world: World) -> World:
         """As the engine does it; returns the world as this node sees it."""
         pods = {key: replace(pod, local=self.local.get(key)) for key, pod in world.workloads.items()}
@@ -95,10 +101,11 @@ class TestNode:
     def start(self, world: World) -> None:
         """From nothing, or again on what an earlier start left: the agent's order."""
         with self.inside():
-            node.set_up(self.paths, self.config, node.pod_mtu(self.config.tunnel, self.spec.addresses))
+            node.set_up(self.paths, self.config, self.mtu)
             self.commit(world)
             self.datapath.enforce()
             node.bring_up(self.config)
+            resize((self.paths.run_dir / "netns").glob("*"), self.mtu)
             self.ways = Nodes()
         self.commit(world)
 

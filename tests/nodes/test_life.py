@@ -14,7 +14,7 @@ import pytest
 from tests.nodes.scene import Cluster, TestNode, ip
 from tests.nodes.talk import make_socket, tcp_server
 from tests.nodes.test_cut import speak
-from weft.datapath import node, rtnetlink
+from weft.datapath import netns, node, rtnetlink
 from weft.datapath.netlink import Netlink
 from weft.datapath.rtnetlink import Route
 from weft.model.objects import Node
@@ -36,6 +36,16 @@ def ways(of: TestNode) -> list[Route]:
     with of.inside(), Netlink() as netlink:
         both = [*rtnetlink.routes(netlink, 4), *rtnetlink.routes(netlink, 6)]
     return [route for route in both if route.ours and route.gateway is not None]
+
+
+def mtus(cluster: Cluster) -> set[int]:
+    """Of both ends of all pods."""
+    found = set()
+    places = [each.home for each in cluster.nodes.values()] + [each.netns for each in cluster.pods.values()]
+    for place in places:
+        with netns.entered(place), Netlink() as netlink:
+            found |= {link.mtu for name, link in rtnetlink.links(netlink).items() if name[:2] in ("wf", "et")}
+    return found
 
 
 def with_node(cluster: Cluster, *nodes: Node) -> TestNode:
@@ -92,7 +102,7 @@ def test_a_start_upon_what_is_there_keeps_the_ways_and_the_connections(own: Clus
 
 
 def test_routing_can_be_changed(own: Cluster) -> None:
-    """From one to the other and back, while a connection is open."""
+    """From one to the other and back, while a connection is open; the pods that there are get the new MTU."""
     before = own.nodes["n1"].config.tunnel
     with connection(own):
         for tunnel in ("" if before else "vxlan", before):
@@ -100,6 +110,7 @@ def test_routing_can_be_changed(own: Cluster) -> None:
                 each.config = replace(each.config, tunnel=tunnel)
                 each.restart(own.world)
                 assert {bool(route.tunnel) for route in ways(each)} == {bool(tunnel)}
+            assert mtus(own) == {1450 if tunnel else 1500}
             with connection(own, 4, PORT + 1), connection(own, 6, PORT + 1):
                 pass
 

@@ -29,6 +29,7 @@ from weft.datapath.errors import CapacityError, DatapathError
 from weft.datapath.kernel import Datapath
 from weft.datapath.kernel import Options as DatapathOptions
 from weft.datapath.node import NodePaths
+from weft.datapath.resize import resize
 from weft.datapath.stats import events_lost
 from weft.datapath.sweep import sweep
 from weft.flows.hubble import NodeInfo
@@ -169,6 +170,7 @@ class Agent(ABC):
         self.commit(world)
         self.datapath.enforce()
         node.bring_up(self.config)
+        resize(self._namespaces(), self.mtu)
         self.engine.connect_nodes()
         self.layer7.mend()
         self.datapath.bump_revision()  # an agent that died between its last write and its bump could not

@@ -30,6 +30,7 @@ from weft.model.objects import LocalEndpoint
 
 GATEWAY: dict[int, IPAddress] = {4: GATEWAY_V4, 6: IPv6Address("fe80::1")}
 EVERYWHERE: dict[int, IPNetwork] = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
+MAC_PREFIX = b"\x02\x77"
 SPARES = 3
 """Networks that wait for pods to come: so many pods at once start without a wait."""
 
@@ -45,7 +46,7 @@ def device_name(name: str) -> str:
 def pod_mac(addresses: Sequence[IPAddress]) -> bytes:
     """02:77 and the four bytes of the IPv4 address, or the last four of the IPv6 address."""
     chosen = min(addresses, key=lambda address: address.version)
-    return b"\x02\x77" + chosen.packed[-4:]
+    return MAC_PREFIX + chosen.packed[-4:]
 
 
 class PodDevices:
