@@ -212,7 +212,8 @@ class Agent(ABC):
             self.engine.commit(world)
         except DatapathError as error:
             problem = f"the last good plan is in force, not the newest: {error}"
-            if isinstance(error, CapacityError) and (stuck := self._commit_parts(world)):
+            in_force = isinstance(error, CapacityError) and self.engine.in_force
+            if in_force and (stuck := self._commit_parts(world)):
                 problem = f"{', '.join(stuck)} are in force as they last fitted, not as they are now: {error}"
             if self.problems.get(KERNEL) != problem:
                 log.error("%s", problem)

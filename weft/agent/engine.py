@@ -44,6 +44,8 @@ class Engine:
         self._planned: Plan | None = None
         self.world = world
         self.compiled = Compiled()
+        self.in_force = False
+        """Whether ``world`` is what the kernel holds; before the first commit it holds what an earlier agent left."""
         self._nodes: Nodes | None = None
         self.unreachable: tuple[str, ...] = ()
         """Nodes whose pods nothing leads to, for people."""
@@ -91,7 +93,7 @@ class Engine:
             raise
         self._held = compiled.desired
         same_nodes = compiled.nodes is self.compiled.nodes
-        self.world, self.compiled = world, compiled
+        self.world, self.compiled, self.in_force = world, compiled, True
         self._layer7.settle(compiled)
         if not same_nodes:
             self.keep_routes()
@@ -110,7 +112,7 @@ class Engine:
 
     def keep_routes(self) -> None:
         """Also repairs them. What is wrong is logged once and shown by ``unreachable``."""
-        if self._nodes is None:
+        if self._nodes is None or not self.in_force:
             return
         try:
             problems = self._nodes.keep(self.compiled.nodes)

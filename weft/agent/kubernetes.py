@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from weft.agent.agent import Agent, Settings
+from weft.agent.agent import KERNEL, Agent, Settings
 from weft.agent.batch import Batch
 from weft.built import built
 from weft.cni.install import install
@@ -18,8 +18,11 @@ from weft.datapath import node
 from weft.datapath.errors import DatapathError
 from weft.datapath.node import NodePaths
 from weft.datapath.pod import PodDevices
-from weft.model.objects import LocalPod, NamespacedName, NodeConfig
+from weft.model.objects import LocalPod, NamespacedName, NodeConfig, Workload
+from weft.model.policy import PolicyRef
 from weft.model.world import World
+from weft.policy.parties import pod_labels
+from weft.policy.select import selects
 from weft.runtime.ipam import AddressPool
 from weft.sources.kubernetes.api import Api
 from weft.sources.kubernetes.servicecidrs import service_cidrs
@@ -162,9 +165,25 @@ class KubernetesAgent(Agent):
         return failed
 
     def _force(self, key: NamespacedName) -> None:
-        """Where even all pods together do not fit, this one may. Errors: DatapathError."""
+        """Where even all pods together do not fit, this one may; but none without a policy that selects it. Errors:
+        DatapathError."""
         wanted, here = self._wanted, self.engine.world
+        if here is wanted:
+            return
         pod = wanted.workloads.get(key)
+        if not self.engine.in_force:
+            raise DatapathError(f"pod {key}", self.problems[KERNEL])
+        if pod and (missing := _not_in_force(wanted, here, pod)):
+            raise DatapathError(f"pod {key}", f"{missing} selects it and is not in force: {self.problems.get(KERNEL)}")
         if here.workloads.get(key) is not pod:
             home = Edit("namespaces", key.namespace, wanted.namespaces.get(key.namespace))
             self.engine.commit(edited(here, [home, Edit("workloads", key, pod)]))
+
+
+def _not_in_force(wanted: World, here: World, pod: Workload) -> PolicyRef | None:
+    """A policy that selects the pod, and is not, or not as it should be, in the world that is in force."""
+    labels = pod_labels(wanted, pod)
+    for ref, specs in wanted.policies.items():
+        if specs is not here.policies.get(ref) and any(selects(spec.subject, labels) for spec in specs):
+            return ref
+    return None
