@@ -18,6 +18,7 @@ from tests.datapath.proxy_scene import (
     HTTP_IN,
     HTTP_OUT,
     INGRESS,
+    OTHER,
     OTHER_INGRESS,
     OTHER_RULES,
     PORT,
@@ -164,6 +165,26 @@ def test_when_the_proxy_dies(scene: Scene, version: int, client_at: int | None) 
         scene.standard()
         with scene.dial(client_at, address(SERVER, version)) as again:
             talk(again, server, f"<{INGRESS}>", address(CLIENT, version) if client_at else WORLD[version])
+
+
+@VERSIONS
+def test_when_the_proxy_dies_between_a_pod_and_itself(scene: Scene, version: int) -> None:
+    proxy = scene.proxy(f"{ROUTE},route,{address(OTHER, version)},{PORT}")
+    scene.route(version)
+    with (
+        scene.listen(OTHER, version) as server,
+        scene.dial(OTHER, VIP[version], 80) as client,
+        server.accept()[0] as accepted,
+    ):
+        accepted.settimeout(5)
+        client.sendall(b"one")
+        wanted = f"<{ROUTE}>one".encode()
+        assert read(accepted, len(wanted)) == wanted
+        proxy.send_signal(signal.SIGSTOP)
+        assert cut_proxied(scene.node.datapath) == (2, 4)
+        for end in (client, accepted):
+            with pytest.raises(ConnectionResetError):
+                end.recv(1)
 
 
 def test_nobody_dials_a_listener(scene: Scene) -> None:

@@ -16,9 +16,10 @@ from weft.datapath import layouts, rtnetlink
 from weft.datapath.kernel import Datapath
 from weft.datapath.layouts import Flow, FlowKey, PolicyQuery
 from weft.datapath.node import PROXY_DEVICE, PROXY_MAC
+from weft.datapath.pod import GATEWAY
 from weft.datapath.query import Question, ask
 from weft.datapath.spare import GATEWAY_MAC
-from weft.model.net import TCP, from_wide
+from weft.model.net import TCP, from_wide, to_wide
 
 _SOL_PACKET, _QDISC_BYPASS = 263, 20
 _SYN = 0x02
@@ -104,6 +105,8 @@ def kick(datapath: Datapath, flows: list[Kicked]) -> int:
                 raw = datapath.maps["endpoints"].lookup(destination.address)
                 if raw is None:
                     continue
+                if source.address == destination.address:  # the pod's own, which knows Envoy as its gateway
+                    source = source._replace(address=to_wide(GATEWAY[from_wide(source.address).version]))
                 pod = layouts.Endpoint.unpack(raw)
                 if device := rtnetlink.device_of(pod.ifindex):
                     out.sendto(syn(pod.mac, source, destination), (device, 0))
