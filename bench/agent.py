@@ -17,6 +17,8 @@ from tests.lab.tools import ROOT
 LOCAL, REMOTE = 100, 10_000
 APPS = 500
 """Applications that remote workloads are replicas of, where memory is measured."""
+PAUSE_SECONDS = 0.1
+"""Between workloads, so that each is one that comes alone: without it, each waits for the kernel's RCU in its turn."""
 
 POLICY = """
 apiVersion: cilium.io/v2
@@ -71,7 +73,7 @@ def measure(rounds: int, quick: bool, say: Callable[[str], None]) -> list[Row]:
         empty = lab.resize(0, 1)
         lab.resize(remote, remote)
         say(f"agent: {remote:,} remote workloads")
-        adding = [_add_workload(lab, number) for number in range(local)]
+        adding = [_add_workload(lab, number, PAUSE_SECONDS) for number in range(local)]
         say(f"agent: {local} local pods")
         changing = {kind: [_change_policy(lab, text(n)) for n in range(changes)] for kind, text in CHANGES.items()}
         say(f"agent: {changes} policy changes")
@@ -79,11 +81,14 @@ def measure(rounds: int, quick: bool, say: Callable[[str], None]) -> list[Row]:
         growth = (lab.resize(2 * remote, APPS) - full) / remote
         distinct = (lab.resize(2 * remote, 2 * remote) - full) / remote
         shims = _shims(lab)
+        crowding = [_add_workload(lab, local + number) for number in range(local)]
     among = f"{remote:,} remote identities"
     return [
         *(row for kind, values in changing.items() for row in _changes(f"{kind}, {among}", values)),
         Row("weft", f"adding a workload p50, {among}", statistics.median(adding), "ms"),
         Row("weft", f"adding a workload p99, {among}", percentile(adding, 0.99), "ms", ADD_WORKLOAD_MS),
+        Row("weft", f"adding {local} without a pause, p50 of each", statistics.median(crowding), "ms"),
+        Row("weft", f"adding {local} without a pause, p99 of each", percentile(crowding, 0.99), "ms"),
         Row("weft", "agent, anonymous memory, nothing on the node", empty / 1e6, "MB"),
         Row("weft", f"agent, {local} local pods and {remote:,} remote ones", full / 1e6, "MB", AGENT_MB),
         Row("weft", "agent, each further remote one", growth, "bytes", REMOTE_ENDPOINT_BYTES),
@@ -99,8 +104,9 @@ def _changes(what: str, values: Sequence[float]) -> list[Row]:
     ]
 
 
-def _add_workload(lab: Lab, number: int) -> float:
-    """Milliseconds from the request until the pod's process runs behind its enforced policy."""
+def _add_workload(lab: Lab, number: int, pause: float = 0) -> float:
+    """Milliseconds from the request, ``pause`` seconds from now, until the pod's process runs behind its policy."""
+    time.sleep(pause)
     container = {"name": "main", "image": "host", "command": list(PAUSE)}
     metadata = {"name": f"local-{number}", "namespace": "default", "labels": {"app": "local"}}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}}
