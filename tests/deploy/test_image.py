@@ -93,3 +93,8 @@ def test_byte_code_is_used_whatever_the_time(image: Path) -> None:
     cached = image / run(image, "python3", "-c", script).stdout.strip().lstrip("/")
     flags = int.from_bytes(cached.read_bytes()[4:8], "little")
     assert flags == 1  # hash-based, never checked (PEP 552)
+
+
+def test_nothing_is_of_the_machine_that_built_it(image: Path) -> None:
+    """A container runtime brings these."""
+    assert not [name for name in ("hostname", "resolv.conf", "machine-id") if (image / "etc" / name).exists()]

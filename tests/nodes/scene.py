@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
+from itertools import product
 from pathlib import Path
 
 from tests.lab.waiting import until
@@ -39,6 +40,7 @@ from weft.plan import Compiled, Compiler, transition
 
 SIZES = {"flows": 4096, "endpoints": 64, "policy": 4096, "ipcache": 512, "services": 64, "backends": 64}
 OPTIONS = Options(sizes={**SIZES, "backend_members": 64, "events": 1 << 14})
+PREFIXES = {4: "198.51.100.", 6: "2001:db8:51::"}
 WORLD = (ip_address("203.0.113.1"), ip_address("2001:db8:113::1"))
 
 
@@ -147,8 +149,9 @@ class Pod:
 class Cluster:
     """Use as a context manager: what it made is gone afterwards, whatever happened."""
 
-    def __init__(self, folder: Path, count: int, tunnel: str = "") -> None:
-        self._folder, self._count, self._tunnel = folder, count, tunnel
+    def __init__(self, folder: Path, count: int, tunnel: str = "", underlay: tuple[int, ...] = (4, 6)) -> None:
+        """``underlay``: families of the nodes' own addresses."""
+        self._folder, self._count, self._tunnel, self._underlay = folder, count, tunnel, underlay
         self._name = f"c{os.getpid()}x{uuid.uuid4().hex[:6]}"
         self._stack = contextlib.ExitStack()
         self.nodes: dict[str, TestNode] = {}
@@ -194,8 +197,9 @@ class Cluster:
             stack.callback(made.close)
         with netns.entered(self.switch):
             for each in self.nodes.values():
-                for cidr, hop in zip(each.spec.pod_cidrs, each.addresses, strict=True):
-                    ip("route", "add", str(cidr), "via", str(hop))
+                for cidr, hop in product(each.spec.pod_cidrs, each.addresses):
+                    if cidr.version == hop.version:
+                        ip("route", "add", str(cidr), "via", str(hop))
         self.world = replace(self.world, nodes={name: each.spec for name, each in self.nodes.items()})
         for each in self.nodes.values():
             each.start(self.world)
@@ -207,7 +211,7 @@ class Cluster:
             ip("link", "set", f"port{number}", "master", "bridge", "up")
         spec = Node(
             f"n{number}",
-            (ip_address(f"198.51.100.{number}0"), ip_address(f"2001:db8:51::{number}0")),
+            tuple(ip_address(PREFIXES[version] + f"{number}0") for version in self._underlay),
             (ip_network(f"10.66.{number}.0/24"), ip_network(f"fd66:0:0:{number}::/64")),
         )
         paths = NodePaths(
@@ -219,8 +223,8 @@ class Cluster:
             for address in spec.addresses:
                 ip("address", "add", f"{address}/{24 if address.version == 4 else 64}", "dev", "uplink", "nodad")
             ip("link", "set", "uplink", "up")
-            ip("route", "add", "default", "via", "198.51.100.1")
-            ip("-6", "route", "add", "default", "via", "2001:db8:51::1")
+            for version in self._underlay:
+                ip(f"-{version}", "route", "add", "default", "via", f"{PREFIXES[version]}1")
             datapath = Datapath.open(paths, OPTIONS)
             config = NodeConfig(
                 spec.name, pod_cidrs=spec.pod_cidrs, router_addresses=tuple(cidr[1] for cidr in spec.pod_cidrs),
