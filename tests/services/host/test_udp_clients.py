@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from ipaddress import ip_network
 from pathlib import Path
@@ -16,7 +15,6 @@ from tests.lab.lab import SERVICE_CIDRS
 from tests.lab.waiting import until
 from tests.services.manifests import ASK, WEB, apply, cluster_ips, service
 from tests.services.test_backends import SERVER
-from tests.services.test_host import host_lab
 from weft.model.origin import NOWHERE
 from weft.sources.decode import decode
 from weft.sources.objects import Document
@@ -54,24 +52,12 @@ EDESTADDRREQ = 89
 """What send() says of a socket that was destroyed; one that waits in recv() hears ECONNABORTED."""
 
 
-@pytest.fixture(scope="module")
-def scene() -> Iterator[tuple[Lab, Pod]]:
-    with host_lab() as made:
-        yield made
-
-
 @pytest.fixture
-def lab(scene: tuple[Lab, Pod]) -> Iterator[Lab]:
-    yield scene[0]
-    scene[0].empty()
-
-
-@pytest.fixture
-def clients(lab: Lab, scene: tuple[Lab, Pod]) -> list[Pod]:
+def clients(lab: Lab, host: Pod) -> list[Pod]:
     """In a pod, and a program of the node. Of two backends, "one" answers first."""
     lab.serve("one", "tcp:8080", "udp:8080", labels=SERVER)
     apply(lab, service("web", ASK))
-    return [lab.run("client"), scene[1]]
+    return [lab.run("client"), host]
 
 
 def sockets(lab: Lab, clients: list[Pod]) -> list[Process]:
