@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -130,6 +131,22 @@ def required(group: str, module: str) -> str:
     line = re.search(rf"^\s*{re.escape(module)} (v\S+)", (SOURCES / group / "go.mod").read_text(), re.MULTILINE)
     assert line, f"programs/{group}/go.mod does not ask for {module}"
     return line.group(1)
+
+
+def module(group: str, name: str) -> Path:
+    """The folder of a Go module that the group's go.mod asks for, downloaded if need be. Raises BuildError."""
+    version = required(group, name)
+    done = subprocess.run(
+        [go(group), "mod", "download", "-json", f"{name}@{version}"],
+        cwd=SOURCES / group,
+        env={**os.environ, "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise BuildError(f"{name} {version}: {done.stdout.strip()} {done.stderr.strip()}")
+    return Path(json.loads(done.stdout)["Dir"])
 
 
 def _wanted_go(group: str) -> tuple[int, ...]:

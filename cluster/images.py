@@ -88,11 +88,18 @@ def coredns() -> Path:
 def agnhost(name: str = AGNHOST, *, command: Sequence[str] = ("pause",), rootfs: Path | None = None) -> Path:
     """Kubernetes' own test image under any ``name``: servers (``netexec``), probes (``connect``), a shell.
 
-    ``command``: what it does in a container without args. ``rootfs``: instead of busybox; CoreDNS goes with it.
+    ``command``: what it does in a container without args. ``rootfs``: instead of busybox; CoreDNS and a
+    certificate, which upstream's has, go with it.
     """
-    files, links = _shell() if rootfs is None else ({"/coredns": Path(build.program("coredns", "coredns"))}, {})
+    files, links = _shell() if rootfs is None else (_besides(), {})
     files["/agnhost"] = Path(build.program("images", "agnhost"))
     return build_image(name, files, rootfs=rootfs, links=links, entrypoint=("/agnhost",), command=command)
+
+
+def _besides() -> dict[str, Path | bytes]:
+    porter = build.module("images", "k8s.io/kubernetes") / "test" / "images" / "agnhost" / "porter"
+    certificate = {f"/{name}": porter / name for name in ("localhost.crt", "localhost.key")}
+    return {"/coredns": Path(build.program("coredns", "coredns")), **certificate}
 
 
 def regression(name: str) -> Path:
