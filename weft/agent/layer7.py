@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from weft.datapath import netns, ways
+from weft.datapath import cgroups, netns, ways
 from weft.datapath.errors import DatapathError
 from weft.datapath.kernel import Datapath
 from weft.datapath.node import DEFAULT_MTU, NodePaths
@@ -211,7 +211,8 @@ def _directory(paths: NodePaths) -> Path:
 
 
 def _cgroup(paths: NodePaths) -> Path:
-    return paths.cgroup.parent / "envoy"
+    """Beside the pods'; below the agent's own where a process of it can go nowhere else."""
+    return (cgroups.confined() or paths.cgroup.parent) / "envoy"
 
 
 def _complaint(refused: Rejection, plan: Planned) -> ManifestError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 
 from weft.datapath.errors import FeatureError
@@ -38,6 +40,21 @@ def chosen_root(folder: Path, pods: Path | None) -> Path:
         problem = f"the pods' cgroups in {pods} are not below it, so pods would reach no service"
         raise FeatureError(f"--cgroup-root {folder}", problem, "choose a folder above that")
     return folder
+
+
+def confined() -> Path | None:
+    """The folder of this process, if its control group namespace lets no process out: that of a container on a machine
+    that has cgroup2 alone (mounted with nsdelegate, cgroup2(7)). As the node's own mount shows it. None: it may go
+    anywhere."""
+    own, me = Path("/proc/self/cgroup").read_text().splitlines(), str(os.getpid())
+    if "0::/" not in own or "nsdelegate" not in Path("/proc/mounts").read_text():
+        return None
+    for mount in mounts("cgroup2"):
+        for members in mount.glob("**/*kubepods*/**/cgroup.procs"):
+            with contextlib.suppress(OSError):  # a pod that goes
+                if me in members.read_text().split():
+                    return members.parent
+    return None
 
 
 def before_kubepods(path: str) -> str | None:
