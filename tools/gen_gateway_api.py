@@ -23,6 +23,7 @@ FEATURES = {
     "HTTPRouteMethodMatching HTTPRouteResponseHeaderModification HTTPRoutePortRedirect HTTPRouteSchemeRedirect "
     "HTTPRoutePathRedirect HTTPRouteHostRewrite HTTPRoutePathRewrite HTTPRouteRequestMirror "
     "HTTPRouteRequestMultipleMirrors HTTPRouteRequestPercentageMirror HTTPRouteRequestTimeout HTTPRouteBackendTimeout "
+    "HTTPRouteRetry HTTPRouteRetryBackendTimeout HTTPRouteRetryConnectionError "
     "HTTPRouteParentRefPort HTTPRouteNamedRouteRule HTTPRouteCORS HTTPRoute303RedirectStatusCode "
     "HTTPRoute307RedirectStatusCode HTTPRoute308RedirectStatusCode HTTPRouteBackendProtocolH2C "
     "HTTPRouteBackendProtocolWebSocket HTTPRouteDestinationPortMatching",

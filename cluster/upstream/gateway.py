@@ -24,6 +24,8 @@ SUPPORTED = tuple(name for names in FEATURES.values() for name in names.split() 
 """What docs/GATEWAY-API.md says weft has, by upstream's names."""
 PATIENCE = {"MaxTimeToConsistency": 30, "DeleteTimeout": 30, "RequestTimeout": 30}
 """Seconds: no more than conformance allows (utils/config/timeout.go), but a machine may be slow."""
+LABEL = "gateway-conformance"
+"""Of the suite's namespaces."""
 _IMAGE = re.compile(r"^\s*(?:- )?image: (\S+)$", re.MULTILINE)
 _BEGINS = re.compile(r"^=== RUN   TestConformance/(\w+)$", re.MULTILINE)
 _ENDED = re.compile(r"^    --- (PASS|FAIL|SKIP): TestConformance/(Mesh\w+) \([\d.]+s\)$", re.MULTILINE)
@@ -59,6 +61,8 @@ def run(cluster: Cluster, folder: Path, only: str = "") -> list[Result]:
     """
     for tar in test_images():
         cluster.load_image(tar)
+    # Those of a run before may still be going.
+    cluster.kubectl("wait", "--for=delete", "namespaces", f"-l={LABEL}", "--timeout=100s")
     argv = [
         *(build.program(gateway.GROUP, "conformance.test"), "-test.v", "-test.run=^TestConformance$"),
         *("-test.timeout=2h", f"-conformance-profiles={','.join(PROFILES)}", f"-run-test={only}"),
@@ -88,12 +92,11 @@ def test_images() -> list[Path]:
 
 def results(log: str) -> list[Result]:
     """What ``-test.v`` printed of the tests for meshes; those that need a Gateway are no mesh's matter."""
-    begins = [*_BEGINS.finditer(log)]
-    ends = [found.start() for found in begins[1:]] + [len(log)]
-    parts = {found.group(1): log[found.end() : end] for found, end in zip(begins, ends, strict=True)}
+    parts = _BEGINS.split(log)[1:]
+    said = dict(zip(parts[::2], parts[1::2], strict=True))
     found = []
     for word, test in _ENDED.findall(log):
-        outcome, reasons = _OUTCOMES[word], _REASONS.findall(parts.get(test, ""))
+        outcome, reasons = _OUTCOMES[word], _REASONS.findall(said.get(test, ""))
         found.append(Result(test, outcome, reasons[-1] if reasons and outcome != PASSED else ""))
     return sorted(found, key=lambda result: result.name)
 

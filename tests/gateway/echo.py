@@ -20,8 +20,8 @@ TIMES: dict[str, int] = {}
 
 
 class Handler(BaseHTTPRequestHandler):
-    """``?status=503&times=2&key=K``: the first two requests with this key get that status. ``?sleep=1``: it takes so
-    long. ``/seen``: the paths of all requests before, one after the other."""
+    """``?status=503&times=2&key=K``: the first two requests with this key get that status. ``?sleep=1&times=2&key=K``:
+    they take so long. ``/seen``: the paths of all requests before, one after the other."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -30,10 +30,10 @@ class Handler(BaseHTTPRequestHandler):
         path, _, query = self.path.partition("?")
         order = dict(urllib.parse.parse_qsl(query))
         status, key = 200, order.get("key", self.path)
-        if "status" in order:
-            TIMES[key] = TIMES.get(key, 0) + 1
-            status = int(order["status"]) if TIMES[key] <= int(order.get("times", 10**9)) else 200
-        time.sleep(float(order.get("sleep", 0)))
+        TIMES[key] = TIMES.get(key, 0) + 1
+        if TIMES[key] <= int(order.get("times", 10**9)):
+            status = int(order.get("status", 200))
+            time.sleep(float(order.get("sleep", 0)))
         said = {"server": NAME, "path": self.path, "method": self.command, "port": self.server.server_port}  # type: ignore[attr-defined]
         said |= {"headers": {name.lower(): ",".join(self.headers.get_all(name) or ()) for name in self.headers}}
         said |= {"seen": list(SEEN)} if path == "/seen" else {}

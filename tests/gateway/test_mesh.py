@@ -14,6 +14,19 @@ from tests.lab.waiting import until
 from tests.routes.scene import grant, route
 
 H2C = str(Path(__file__).parent / "h2c.py")
+HALF = """
+apiVersion: v1
+kind: Service
+metadata: {{name: half, namespace: shop}}
+spec: {{ports: [{{port: 80, targetPort: 8080}}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: half, namespace: shop, labels: {{kubernetes.io/service-name: half}}}}
+addressType: IPv4
+ports: [{{name: "", port: 8080}}]
+endpoints: [{{addresses: [{there}]}}, {{addresses: [{refusing}]}}]
+"""
 
 
 @shows("HTTPRoute", "MeshTrafficSplit")
@@ -145,6 +158,13 @@ def test_a_pods_own_address_is_not_routed(shop: Shop) -> None:
     apply(shop, to("v1"))
     api = shop.lab.pod("api", "shop")
     shop.all_by("api", host=api.v4, port=8080)
+
+
+def test_a_backend_that_is_the_client_itself(shop: Shop) -> None:
+    apply(shop, to("api"))
+    shop.all_by("api", client=shop.lab.pod("api", "shop"))
+    for address in shop.lab.get("services", "api", "shop")["spec"]["clusterIPs"]:
+        shop.all_by("api", host=address, client=shop.lab.pod("api", "shop"))
 
 
 @shows("MeshHTTPRouteSimpleSameNamespace")
@@ -319,19 +339,36 @@ def test_timeouts(shop: Shop) -> None:
     shop.all_by("v1", "/none?sleep=1", times=2)
 
 
+@shows("HTTPRouteRetry", "HTTPRouteRetryBackendTimeout")
 def test_retries(shop: Shop) -> None:
     apply(
         shop,
         f"{at('/twice')}, retry: {{codes: [503], attempts: 2, backoff: 10ms}}, {to('v1')}",
         f"{at('/never')}, retry: {{codes: [503], attempts: 0}}, {to('v1')}",
+        f"{at('/late')}, retry: {{attempts: 2}}, timeouts: {{backendRequest: 500ms}}, {to('v1')}",
     )
 
-    def once(path: str, times: int) -> int:
-        return shop.ask(f"{path}?status=503&times={times}&key={uuid4().hex}", times=1)[0].status
+    def once(path: str, times: int, how: str = "status=503") -> int:
+        return shop.ask(f"{path}?{how}&times={times}&key={uuid4().hex}", times=1)[0].status
 
     assert {once("/twice", 2) for _ in range(5)} == {200}
     assert {once("/twice", 3) for _ in range(5)} == {503}
     assert once("/never", 1) == 503
+    assert [once("/late", times, "sleep=2") for times in (2, 3)] == [200, 504]
+
+
+@shows("HTTPRouteRetryConnectionError")
+def test_connections_that_fail_are_tried_again(shop: Shop) -> None:
+    """Of the Service's two endpoints one refuses them."""
+    there, refusing = (shop.lab.pod(name, "shop").v4 for name in ("v1", "client"))
+    shop.lab.apply(HALF.format(there=there, refusing=refusing))
+    try:
+        apply(shop, f"retry: {{attempts: 30, backoff: 1ms}}, {to('half')}")
+        (v4,) = (ip for ip in shop.lab.get("services", "api", "shop")["spec"]["clusterIPs"] if "." in ip)
+        shop.all_by("v1", host=v4)
+    finally:
+        shop.lab.delete("endpointslices", "half", namespace="shop")
+        shop.lab.delete("services", "half", namespace="shop")
 
 
 @shows("HTTPRouteCORS")
