@@ -47,7 +47,9 @@ def test_each_test_for_meshes_has_an_outcome_and_a_reason_if_it_did_not_pass() -
 
 
 def test_a_suite_that_failed_before_its_tests_has_no_results() -> None:
-    assert gateway.results("=== RUN   TestConformance\n    suite.go:1: no nodes\n--- FAIL: TestConformance (0.1s)\n") == []
+    assert (
+        gateway.results("=== RUN   TestConformance\n    suite.go:1: no nodes\n--- FAIL: TestConformance (0.1s)\n") == []
+    )
 
 
 def test_the_features_are_those_of_the_documentation() -> None:

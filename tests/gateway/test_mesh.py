@@ -389,7 +389,7 @@ def test_sessions(shop: Shop) -> None:
     """A session stays with one of the two pods of a Service; without one, both answer."""
     apply(
         shop,
-        f"{at('/cookie')}, sessionPersistence: {{sessionName: s}}, {to('pair')}",
+        f"{at('/cookie')}, sessionPersistence: {{cookie: {{name: s, path: /cookie}}}}, {to('pair')}",
         f"{at('/header')}, sessionPersistence: {{sessionName: X-S, type: Header}}, {to('pair')}",
         to("pair"),
     )

@@ -157,6 +157,9 @@ def test_retry(text: str, expected: Retry | None) -> None:
             Persistence(True, "s", 2),
         ),
         ("{sessionName: X-S, type: Header}", Persistence(False, "x-s")),
+        ("{cookie: {name: s, path: /shop}}", Persistence(True, "s", 0, "/shop")),
+        ("{absoluteTimeout: 2s, cookie: {name: s, lifetimeType: Permanent}}", Persistence(True, "s", 2)),
+        ("{type: Header, header: {name: X-S}}", Persistence(False, "x-s")),
     ],
 )
 @pytest.mark.parametrize("kind", ["HTTPRoute", "GRPCRoute"])

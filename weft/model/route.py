@@ -127,6 +127,8 @@ class Persistence(NamedTuple):
     name: str
     lifetime_seconds: int = 0
     """Of the cookie; 0: a session cookie."""
+    path: str = "/"
+    """Of the cookie."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,7 +154,7 @@ def sessions(persistence: Persistence) -> Json:
     if persistence.cookie:
         name, kind = "envoy.http.stateful_session.cookie", "cookie.v3.CookieBasedSessionState"
         ttl = {"ttl": f"{persistence.lifetime_seconds}s"} if persistence.lifetime_seconds else {}
-        state: Json = {"cookie": {"name": persistence.name, "path": "/", **ttl}}
+        state: Json = {"cookie": {"name": persistence.name, "path": persistence.path, **ttl}}
     else:
         name, kind = "envoy.http.stateful_session.header", "header.v3.HeaderBasedSessionState"
         state = {"name": persistence.name}

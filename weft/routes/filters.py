@@ -118,12 +118,12 @@ def persistence(shape: gateway.SessionPersistence | None, ref: RouteRef, rule: i
     """A session without a name gets one that no other rule has."""
     if shape is None:
         return None
-    name = shape.session_name or f"weft-{blake2b(f'{ref}/{rule}'.encode(), digest_size=4).hexdigest()}"
+    name = shape.name or f"weft-{blake2b(f'{ref}/{rule}'.encode(), digest_size=4).hexdigest()}"
     if shape.type == "Header":
         return Persistence(False, name.lower())
-    permanent = shape.cookie_config.lifetime_type == "Permanent"
-    lifetime = milliseconds(shape.absolute_timeout or "") if permanent else None
-    return Persistence(True, name, max(1, -(-lifetime // 1000)) if lifetime is not None else 0)
+    cookie = shape.any_cookie
+    lifetime = milliseconds(shape.absolute_timeout or "") if cookie.lifetime_type == "Permanent" else None
+    return Persistence(True, name, max(1, -(-lifetime // 1000)) if lifetime is not None else 0, cookie.path)
 
 
 def _headers(shape: gateway.HeaderModifier) -> HeaderChange:

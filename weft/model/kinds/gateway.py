@@ -224,12 +224,35 @@ class CookieConfig(Strict, frozen=True):
     lifetime_type: Literal["Session", "Permanent"] = "Session"
 
 
+class Cookie(CookieConfig, frozen=True):
+    name: str = ""
+    path: Annotated[str, Meta(max_length=1024)] = "/"
+
+
+class HeaderConfig(Strict, frozen=True):
+    name: str = ""
+
+
 class SessionPersistence(Strict, frozen=True):
+    """Gateway API 1.7 says ``cookie`` and ``header`` where 1.6 said ``sessionName`` and ``cookieConfig``."""
+
     session_name: Annotated[str, Meta(max_length=128)] = ""
     absolute_timeout: Duration | None = None
     idle_timeout: Annotated[Duration | None, ignored("a session lasts as long as its cookie or header")] = None
     type: Literal["Cookie", "Header"] = "Cookie"
-    cookie_config: CookieConfig = CookieConfig()
+    cookie_config: CookieConfig | None = None
+    cookie: Cookie | None = None
+    header: HeaderConfig | None = None
+
+    @property
+    def any_cookie(self) -> Cookie:
+        return self.cookie or Cookie(lifetime_type=(self.cookie_config or CookieConfig()).lifetime_type)
+
+    @property
+    def name(self) -> str:
+        """Empty: not given."""
+        own = (self.header or HeaderConfig()) if self.type == "Header" else self.any_cookie
+        return own.name or self.session_name
 
 
 class HTTPRouteRule(Strict, frozen=True):

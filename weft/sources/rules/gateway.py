@@ -190,9 +190,18 @@ def _check_session(session: gateway.SessionPersistence | None, found: Check, pat
         return
     names.duration(found, session.absolute_timeout, (*path, "absoluteTimeout"))
     names.duration(found, session.idle_timeout, (*path, "idleTimeout"))
-    if session.session_name:
-        names.header(found, session.session_name, (*path, "sessionName"))
-    permanent = session.cookie_config.lifetime_type == "Permanent"
+    cookie, header = session.cookie, session.header
+    for other, own in (("cookie", "Header"), ("header", "Cookie")):
+        if session.type == own and getattr(session, other) is not None:
+            found.error((*path, other), f"has no meaning for a session of type {own}", f"set type: {other.title()}")
+    for field, name in (
+        (("sessionName",), session.session_name),
+        (("cookie", "name"), cookie.name if cookie else ""),
+        (("header", "name"), header.name if header else ""),
+    ):
+        if name:
+            names.header(found, name, (*path, *field))
+    permanent = session.any_cookie.lifetime_type == "Permanent"
     if permanent and session.absolute_timeout is None:
         found.error(path, 'field "absoluteTimeout" is missing', "a cookie of lifetimeType Permanent needs it")
     elif session.absolute_timeout is not None and not (permanent and session.type == "Cookie"):
