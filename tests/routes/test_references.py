@@ -29,7 +29,9 @@ def reasons(plan: Compiled, kind: str = "HTTPRoute") -> list[str]:
     [
         ("name: gone, port: 80", "BackendNotFound"),
         ("name: api, port: 81", "BackendNotFound"),
-        ("name: udp, port: 53", "UnsupportedProtocol"),
+        ("name: ports, port: 53", "UnsupportedProtocol"),
+        ("name: ports, port: 443", "UnsupportedProtocol"),
+        ("name: ports, port: 444", "UnsupportedProtocol"),
         ("name: outside, port: 80", "UnsupportedValue"),
         ("name: api, kind: Bucket, group: storage.example", "InvalidKind"),
         ("name: api, kind: Pod", "InvalidKind"),
@@ -43,8 +45,13 @@ def test_a_backend_that_cannot_be_used(text: str, reason: str, kind: str) -> Non
 ---
 apiVersion: v1
 kind: Service
-metadata: {name: udp, namespace: shop}
-spec: {selector: {app: udp}, ports: [{port: 53, protocol: UDP}]}
+metadata: {name: ports, namespace: shop}
+spec:
+  selector: {app: udp}
+  ports:
+    - {name: a, port: 53, protocol: UDP}
+    - {name: b, port: 443, appProtocol: https}
+    - {name: c, port: 444, appProtocol: kubernetes.io/wss}
 ---
 apiVersion: v1
 kind: Service
@@ -52,6 +59,19 @@ metadata: {name: outside, namespace: shop}
 spec: {type: ExternalName, externalName: example.org, ports: [{port: 80}]}
 """
     assert backend(text, kind, extra) == (None, [reason])
+
+
+@pytest.mark.parametrize("protocol", ["", "http", "kubernetes.io/ws", "kubernetes.io/h2c", "own.example/x"])
+def test_what_a_backend_speaks(protocol: str) -> None:
+    extra = f"""
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: two, namespace: shop}}
+spec: {{selector: {{app: two}}, ports: [{{port: 80, appProtocol: "{protocol}"}}]}}
+"""
+    two = ClusterRef(NamespacedName("shop", "two"), 80, protocol == "kubernetes.io/h2c")
+    assert backend("name: two, port: 80", extra=extra) == (two, [])
 
 
 @pytest.mark.parametrize(

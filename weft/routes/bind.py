@@ -16,6 +16,7 @@ Services = Mapping[NamespacedName, Service]
 Grants = Mapping[NamespacedName, GrantSpec]
 H2C = "kubernetes.io/h2c"
 """appProtocol of a Service's port: HTTP/2 with prior knowledge (KEP-3726, GEP-1911)."""
+OVER_TLS = ("https", "kubernetes.io/wss")
 
 
 class Problem(NamedTuple):
@@ -148,7 +149,9 @@ class _Lookup:
             return Problem("UnsupportedValue", f"{target}: a Service of type ExternalName has no endpoints")
         ports = {port.protocol: port for port in service.ports if port.port == target.port}
         if TCP in ports:
-            return ports[TCP]
+            spoken = ports[TCP].app_protocol
+            why = f"{target}: its appProtocol is {spoken}, and Envoy speaks no TLS to backends"
+            return Problem("UnsupportedProtocol", why) if spoken in OVER_TLS else ports[TCP]
         if ports:
             return Problem("UnsupportedProtocol", f"{target}: not a TCP port")
         return Problem("BackendNotFound", f"{target}: the Service has no such port")
