@@ -42,7 +42,7 @@ PYTHONPATH=$PWD sh /run/starts
 
 
 def test_a_container_finds_its_way() -> None:
-    code, output = guest.run("6.12", SCRIPT.replace("INTERPRETER", sys.executable), 120)
+    code, output = guest.run("6.1", SCRIPT.replace("INTERPRETER", sys.executable), 300)
     assert code == 0, output
     assert dict(line.split(" ", 1) for line in output.splitlines()) == {
         "root": "/sys/fs/cgroup",
