@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -174,10 +175,19 @@ def run(cluster: Cluster, folder: Path, nodes: int, focuses: Iterable[str], proc
         *(f"--kubeconfig={cluster.kubeconfig}", "--provider=skeleton", f"--num-nodes={nodes}", "--disable-log-dump"),
         f"--kube-test-repo-list={_registries(folder)}",
     ]
-    with log.open("w") as out:
-        done = subprocess.run(argv, env=cluster.environment(), stdout=out, stderr=out, cwd=folder, check=False)
+    with (
+        log.open("w") as out,
+        subprocess.Popen(
+            argv, env=cluster.environment(), stdout=out, stderr=out, cwd=folder, start_new_session=True
+        ) as running,
+    ):
+        try:
+            running.wait()
+        except BaseException:
+            os.killpg(running.pid, signal.SIGKILL)  # its processes, too: they would wait for a cluster that goes
+            raise
     if not report.exists():
-        raise RuntimeError(f"no report (exit {done.returncode}): {log.read_text()[-2000:]}")
+        raise RuntimeError(f"no report (exit {running.returncode}): {log.read_text(errors='replace')[-2000:]}")
     return report
 
 
