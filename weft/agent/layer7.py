@@ -8,6 +8,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,7 +17,7 @@ from weft.datapath.errors import DatapathError
 from weft.datapath.kernel import Datapath
 from weft.datapath.node import DEFAULT_MTU, NodePaths
 from weft.datapath.proxied import cut_proxied
-from weft.model.desired import Desired, Listener
+from weft.model.desired import LAST_LISTENER, Desired, Listener
 from weft.model.http import HttpRuleSet
 from weft.model.net import RuleId
 from weft.model.origin import NOWHERE, ManifestError
@@ -38,6 +39,8 @@ START_SECONDS = 10.0
 """So long a change may wait for Envoy, which on an idle machine takes 0.1 s to start and 0.02 s to take a listener."""
 GRACE_SECONDS = 5.0
 """So long Envoy stays after its last listener."""
+FIRST_TRIAL = LAST_LISTENER + 1
+"""The kernel sends nobody to these numbers."""
 RETRY_SECONDS = 60.0
 """From one try that found no Envoy to the next: each may take START_SECONDS of the agent's time."""
 
@@ -87,6 +90,8 @@ class Layer7:
             on_start=datapath.watch_proxy,
         )
         self._known: dict[int, Listener] = {}
+        self._tried: dict[int, Listener] = {}
+        """What listeners that are in force will change to."""
         self._clusters: Mapping[ClusterRef, tuple[ClusterEndpoint, ...]] = {}
         self._retry_at = math.inf
         self._open = False
@@ -112,10 +117,13 @@ class Layer7:
         self._proxy.close()
 
     def prepare(self, plan: Planned) -> None:
-        """Every listener of the plan listens; none that is in force changes. Errors: ManifestErrors for what Envoy
-        refuses, ProxyError if there is no Envoy."""
+        """Every listener of the plan listens; none that is in force changes: what it will change to, Envoy has taken
+        under another number. Errors: ManifestErrors for what Envoy refuses, ProxyError if there is no Envoy."""
         desired = plan.desired
-        new = {n: listener for n, listener in desired.listeners.items() if self._known.get(n) != listener}
+        new = {n: listener for n, listener in desired.listeners.items() if n not in self._known}
+        untried = [n for n, listener in self._changed(desired).items() if self._tried.get(n) != listener]
+        numbers = dict(zip(count(FIRST_TRIAL), untried, strict=False))
+        new |= {trial: desired.listeners[n] for trial, n in numbers.items()}
         if not new:
             return
         try:
@@ -126,9 +134,16 @@ class Layer7:
             refused = self._proxy.ensure(new, desired.clusters, START_SECONDS)
         except (OSError, DatapathError) as error:
             raise ProxyError(f"Envoy cannot be used: {error}") from error
-        self._known |= {n: listener for n, listener in new.items() if n not in {each.listener for each in refused}}
+        taken = {n: listener for n, listener in new.items() if n not in {each.listener for each in refused}}
+        self._known |= {n: listener for n, listener in taken.items() if n not in numbers}
+        self._tried |= {numbers[n]: listener for n, listener in taken.items() if n in numbers}
         if refused:
-            raise ManifestErrors([_complaint(each, plan) for each in refused])
+            said = (each._replace(listener=numbers.get(each.listener, each.listener)) for each in refused)
+            raise ManifestErrors([_complaint(each, plan) for each in said])
+
+    def _changed(self, desired: Desired) -> dict[int, Listener]:
+        """Those that Envoy has with another content."""
+        return {n: new for n, new in desired.listeners.items() if n in self._known and self._known[n] != new}
 
     def prepare_or_report(self, plan: Planned) -> None:
         """As ``prepare``, but it must go on: the kernel refuses whom it would send to a listener that is not there."""
@@ -155,8 +170,16 @@ class Layer7:
         except ProxyError as error:
             log.error("%s", error)
             self._problem(f"Envoy does not follow: {error}")
+            self._retry_at = time.monotonic() + RETRY_SECONDS
 
     def _settle(self, desired: Desired) -> None:
+        """Connections through a listener that changes live on, and their next requests go by the new content. It may
+        not change before the kernel has the plan: policy about the backends comes first."""
+        changed = {n: tried for n, tried in self._changed(desired).items() if self._tried.get(n) == tried}
+        self._tried = {}
+        if changed:
+            self._proxy.ensure(changed, desired.clusters, START_SECONDS)
+            self._known |= changed
         if desired.clusters is not self._clusters:
             self._proxy.update_clusters(desired.clusters)
             self._clusters = desired.clusters
@@ -164,7 +187,7 @@ class Layer7:
         self._known = {n: listener for n, listener in self._known.items() if n in desired.listeners}
         if not desired.listeners:
             self._proxy.stop_if_idle(GRACE_SECONDS)
-        if self._known.keys() == desired.listeners.keys():
+        if self._known == desired.listeners:
             self._problem("")
 
     def status(self) -> ProxyStatus:

@@ -61,7 +61,8 @@ class Compiler:
     """Compiles one world after the other and recomputes only what changed between them.
 
     Values that are the same object in two worlds are taken to be unchanged, so share what did not change. The result
-    depends on the world and the numbering alone, never on the way to it.
+    depends on the world and the numbering alone, not on the way to it; but a listener's number may be that of an
+    earlier one with the same meaning.
     """
 
     def __init__(self, numbering: Numbering | None = None) -> None:
@@ -76,7 +77,7 @@ class Compiler:
         self._peers = Partition()
         self._traits = Traits()
         self._classes = Classes(spaces["class"])
-        self._listeners = Listeners(spaces["listener"])
+        self._listeners = Listeners(spaces["listener"], lambda: self._policies.rules)
         self._subjects = Subjects(spaces["table"], self._traits.peer_ports, self._listeners)
         clients: dict[str, int] = {}
         homes = Scopes(spaces["scope"], clients)
@@ -117,6 +118,7 @@ class Compiler:
         self._update_tables()
         stale = self._services.update(world, changed_pods, self._routes.attach(world))
         self._routes.update(self._services, stale)
+        listeners = self._listeners.settle()
         self._numbering = Numbering({name: space.settle() for name, space in self._spaces.items()})
         return Compiled(
             Desired(
@@ -127,7 +129,7 @@ class Compiler:
                 self._services.backends,
                 self._services.member_lists,
                 self._routes.routes,
-                self._listeners.listeners,
+                listeners,
                 self._routes.clusters,
                 self._nodes.now.senders,
             ),

@@ -109,6 +109,15 @@ class NumberSpace:
     def assign_all(self, digests: Iterable[bytes]) -> dict[bytes, int]:
         return {digest: self.assign(digest) for digest in sorted(digests)}
 
+    def __contains__(self, digest: bytes) -> bool:
+        """Whether its number is known already."""
+        return digest in self._numbers or digest in self._leaving
+
+    def rename(self, digest: bytes, heir: bytes) -> None:
+        """A number that is in use goes to another content."""
+        self._numbers[heir] = self._numbers.pop(digest)
+        self._changed = True
+
     def release(self, digest: bytes) -> None:
         self._leaving[digest] = self._numbers.pop(digest)
         self._changed = True

@@ -9,7 +9,7 @@ from weft.model.desired import RouteKey
 from weft.model.objects import NamespacedName
 from weft.model.route import ClusterEndpoint, ClusterRef, RouteRef, RouteTable
 from weft.model.world import World
-from weft.plan.listeners import Listeners, listener_digest
+from weft.plan.listeners import Listeners, routes_key
 from weft.plan.scopes import Scopes
 from weft.plan.services import Services
 from weft.routes.book import EVERYONE, RouteBook, RouteOutcome
@@ -68,8 +68,8 @@ class Routes:
         tables = {(port, scope): table for port, some in self._book.tables.items() for scope, table in some.items()}
         gone = {key: held for key, held in self._held.items() if tables.get(key) is not held.table}
         come = [key for key, table in tables.items() if key not in self._held or key in gone]
-        for key in sorted(come, key=lambda key: listener_digest(tables[key])):
-            self._held[key] = _Held(tables[key], self._listeners.number(tables[key]))
+        for key in sorted(come, key=lambda key: routes_key(key[0], key[1], tables[key])):
+            self._held[key] = _Held(tables[key], self._listeners.of_routes(*key, tables[key]))
         for _, number in gone.values():
             self._listeners.release(number)
         for key in gone.keys() - tables.keys():

@@ -60,7 +60,7 @@ class Subjects:
         for digest, content in digests.items():
             number = TableId(numbers[digest])
             if number not in self.compilers:
-                self.compilers[number] = TableCompiler(content, self._peer_ports, self._listeners.number)
+                self.compilers[number] = TableCompiler(content, self._peer_ports, self._listeners.of_rules)
                 self._digests[number] = digest
         for key, pair in missing.items():
             found = (TABLE_OPEN if each.is_open else TableId(numbers[each.digest]) for each in pair)
