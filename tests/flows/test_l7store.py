@@ -116,6 +116,26 @@ def test_queries_of_layer_4_alone_do_not_look_at_layer_7(monkeypatch: pytest.Mon
         list(store.query(asked({"protocol": ["tcp"]})))
 
 
+@pytest.mark.parametrize("number", [0, 5])
+def test_a_search_that_finds_nothing_lets_others_work(number: int) -> None:
+    async def scenario() -> None:
+        store = store_with(*numbered(*range(2000)))
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        task = asyncio.ensure_future(others())
+        assert not [each async for each in store.stream(FlowsRequest(number=number, whitelist=NOTHING))]
+        task.cancel()
+        assert turns >= 2000 // 32
+
+    asyncio.run(scenario())
+
+
 # ---- following -------------------------------------------------------------------------------------------------------
 
 
@@ -169,6 +189,7 @@ def asked(*whitelist: dict[str, Any]) -> FlowsRequest:
 
 
 LAYER_4 = asked({"event_type": [{"type": 5}]}).whitelist
+NOTHING = asked({"http_path": ["/nothing"]}).whitelist
 HTTP_VALUES: dict[str, list[Any]] = {
     "http_status_code": ["200", "403", "4+", "50+", "1+"],
     "http_method": ["get", "POST", "PUT"],

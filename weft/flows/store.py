@@ -7,6 +7,7 @@ import asyncio
 import heapq
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from itertools import islice
+from typing import NamedTuple
 
 from weft.flows import l7codec
 from weft.flows.decode import boot_offset_ns, decode
@@ -28,9 +29,18 @@ KERNEL, PROXY, OVERWRITTEN = "PERF_EVENT_RING_BUFFER", "OBSERVER_EVENTS_QUEUE", 
 L7_NUMBERS = 1 << 61
 """Added to the number of a layer-7 record: its uuid is of another range than those of layer 4."""
 _BREATH = 32
-"""Answers in a row before the loop may do something else."""
+"""Records, or answers, in a row before the loop may do something else."""
 _AT_ONCE = 1024
 """Layer-7 records that a follower takes at once."""
+
+
+class Breath(NamedTuple):
+    """Nothing was found for a while: the loop may do something else. ``wall_ns``: how far the search is."""
+
+    wall_ns: int
+
+
+Found = FlowView | Breath
 
 
 class FlowStore:
@@ -124,7 +134,7 @@ class FlowStore:
     def query(self, request: FlowsRequest) -> Iterator[Json]:
         """What the ring has, as GetFlowsResponses, oldest first. Errors: ValueError that names the field."""
         search = _Search(self, request)
-        return (response(view, self.node) for view in search.stored())
+        return (response(found, self.node) for found in search.stored() if isinstance(found, FlowView))
 
     async def stream(self, request: FlowsRequest) -> AsyncIterator[Json]:
         """``query``, and with ``request.follow`` all that comes after it, for ever; what got lost is said.
@@ -134,10 +144,8 @@ class FlowStore:
         search = _Search(self, request)
         position, kernel_lost = self.ring.end, self.ring.kernel_lost
         l7_position, proxy_lost = self.l7_ring.end, self.l7_ring.lost
-        for count, view in enumerate(search.stored(), 1):
-            yield response(view, self.node)
-            if count % _BREATH == 0:
-                await asyncio.sleep(0)
+        async for answer in self._answers(search.stored()):
+            yield answer
         while request.follow:
             news = self._news
             if self.ring.kernel_lost > kernel_lost:
@@ -161,10 +169,15 @@ class FlowStore:
             l7_position += len(entries)
             of_layer4 = search.matches(span) if span else iter(())
             found = heapq.merge(of_layer4, search.layer7_matches(in_order(entries)), key=_moment)
-            for count, view in enumerate(found, 1):
-                yield response(view, self.node)
-                if count % _BREATH == 0:
-                    await asyncio.sleep(0)
+            async for answer in self._answers(found):
+                yield answer
+
+    async def _answers(self, found: Iterable[Found]) -> AsyncIterator[Json]:
+        for count, each in enumerate(found, 1):
+            if isinstance(each, FlowView):
+                yield response(each, self.node)
+            if isinstance(each, Breath) or count % _BREATH == 0:
+                await asyncio.sleep(0)
 
     def _lost(self, source: str, count: int) -> Json:
         time_ns = self.ring.time_ns(self.ring.end - 1) if len(self.ring) else 0
@@ -184,8 +197,8 @@ class FlowStore:
         return L7View(record, entry.time_ns, L7_NUMBERS + entry.number, self.names, join, wall_ns=wall_ns)
 
 
-def _moment(view: FlowView) -> int:
-    return view.wall_ns
+def _moment(found: Found) -> int:
+    return found.wall_ns
 
 
 class _Search:
@@ -206,40 +219,51 @@ class _Search:
         if request.follow and (request.first or request.until):
             raise ValueError(f"{'first' if request.first else 'until'} and follow cannot be combined")
 
-    def stored(self) -> Iterator[FlowView]:
-        """Oldest first."""
+    def stored(self) -> Iterator[Found]:
+        """Flows oldest first."""
         request = self._request
         if request.follow and not request.number and self._since is None:
             return
         last = request.number > 0 and not request.first
         merged = heapq.merge(self._layer4(last), self._layer7(last), key=_moment, reverse=last)
-        found = islice(merged, request.number or None)
-        yield from list(found)[::-1] if last else found
+        flows: list[FlowView] = []
+        count = 0
+        for each in merged:
+            if last and isinstance(each, FlowView):
+                flows.append(each)
+            else:
+                yield each
+            count += isinstance(each, FlowView)
+            if count == request.number > 0:
+                break
+        yield from reversed(flows)
 
-    def _layer4(self, newest_first: bool) -> Iterator[FlowView]:
+    def _layer4(self, newest_first: bool) -> Iterator[Found]:
         ring = self._store.ring
         first = ring.begin if self._since is None else ring.at_or_after(self._since - self._offset_ns)
         for span in ring.spans(first, ring.end, newest_first=newest_first):
             yield from self.matches(span, newest_first=newest_first)
 
-    def _layer7(self, newest_first: bool) -> Iterator[FlowView]:
+    def _layer7(self, newest_first: bool) -> Iterator[Found]:
         if not self.layer7:
             return
         since, until = (None if bound is None else bound - self._offset_ns for bound in (self._since, self._until))
         entries = self._store.l7_ring.entries(since_ns=since, until_ns=until, newest_first=newest_first)
         yield from self.layer7_matches(in_order(entries, newest_first=newest_first))
 
-    def layer7_matches(self, entries: Iterable[Entry]) -> Iterator[FlowView]:
-        for entry in entries:
+    def layer7_matches(self, entries: Iterable[Entry]) -> Iterator[Found]:
+        for count, entry in enumerate(entries, 1):
             view = self._store._l7_view(entry, self._offset_ns, self._join)
             if self._in_time(view) and self._matches(view):
                 yield view
+            if count % _BREATH == 0:
+                yield Breath(view.wall_ns)
 
     def _in_time(self, view: FlowView) -> bool:
         after = self._since is None or view.wall_ns >= self._since
         return after and (self._until is None or view.wall_ns <= self._until)
 
-    def matches(self, span: Span, *, newest_first: bool = False) -> Iterator[FlowView]:
+    def matches(self, span: Span, *, newest_first: bool = False) -> Iterator[Found]:
         """Those of a span that match. The span's bytes are copied first: a caller may let new records in between."""
         store = self._store
         candidates = self._prefilter.candidates(store.ring.data, span)
@@ -247,9 +271,9 @@ class _Search:
             return
         data = store.ring.data[span.start : span.start + span.length * RECORD]
         order = range(span.length - 1, -1, -1) if newest_first else range(span.length)
-        for index in order:
-            if not candidates[index]:
-                continue
+        for count, index in enumerate(filter(candidates.__getitem__, order), 1):
             view = store._view(data, index * RECORD, span.first + index, self._offset_ns)
             if self._in_time(view) and self._matches(view):
                 yield view
+            if count % _BREATH == 0:
+                yield Breath(view.wall_ns)
