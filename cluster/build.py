@@ -57,6 +57,7 @@ GROUPS = {
     "ginkgo": Group(),
     "gateway": TestGroup("sigs.k8s.io/gateway-api/conformance"),
     "echo": Group("."),
+    "httpserver": Group("."),
 }
 NEEDED = ("kubernetes", "etcd", "containerd", "runc", "coredns")
 """What a cluster is made of."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.build import program
 from tests.lab import Lab, Pod
 from tests.lab.waiting import SLOWNESS
 from tests.layer7.scene import HERE, PORT, PUBLIC, PYTHON, Load, of
@@ -44,7 +45,7 @@ READY = {"tcpSocket": {"port": PORT}, "periodSeconds": 1}
 
 class Scene:
     def __init__(self, lab: Lab) -> None:
-        self.logs = {name: lab.folder / name for name in ("python", "nginx")}
+        self.logs = {name: lab.folder / name for name in ("python", "nginx", "go")}
         for log in self.logs.values():
             log.touch()
             log.chmod(0o666)
@@ -54,6 +55,7 @@ class Scene:
         commands = {
             "python": (PYTHON, "-I", str(HERE / "server.py"), str(PORT), str(self.logs["python"])),
             "nginx": ("/usr/sbin/nginx", "-c", str(config)),
+            "go": (program("httpserver", "httpserver"), str(PORT), str(self.logs["go"])),
         }
         self.servers: dict[str, Pod] = {
             name: lab.run(name, command, labels={"app": "server"}, readiness=READY, wait="Ready")
@@ -76,7 +78,13 @@ def allowed(line: str) -> bool:
 
 @pytest.mark.parametrize(
     ("server", "port", "version", "family"),
-    [("python", PORT, "h1", "v4"), ("nginx", PORT, "h1", "v6"), ("nginx", H2_PORT, "h2", "v4")],
+    [
+        ("python", PORT, "h1", "v4"),
+        ("nginx", PORT, "h1", "v6"),
+        ("nginx", H2_PORT, "h2", "v4"),
+        ("go", PORT, "h1", "v4"),
+        ("go", PORT, "h2", "v6"),
+    ],
 )
 def test_attacks(scene: Scene, server: str, port: int, version: str, family: str) -> None:
     target = getattr(scene.servers[server], family)

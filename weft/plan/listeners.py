@@ -112,7 +112,7 @@ class Listeners:
 
 
 def routes_key(port: ClusterRef, scope: str, table: RouteTable) -> bytes:
-    return digest("routes", *port.service, port.port, scope, int(bool(table.rules)))
+    return digest("routes", *port.service, port.port, int(port.h2c), scope, int(bool(table.rules)))
 
 
 def listener_digest(rules: HttpRuleSet) -> bytes:

@@ -1,0 +1,3 @@
+module weft/cluster/httpserver
+
+go 1.26.0
