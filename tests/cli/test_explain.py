@@ -15,16 +15,42 @@ from weft.api.client import AgentError
 OUTSIDE = ("world:443", "world:80", "203.0.113.70:443", "198.51.100.2:22", "host:22", "world-ipv6:443")
 NOBODY = ("10.244.0.250:1", "10.96.200.200:1", "[fd00:96::77]:80", "224.0.0.1:5353/UDP", "[ff02::1]:5/UDP",
     "255.255.255.255:67/UDP", "127.0.0.1:80", "[::1]:80", "0.0.0.0:1")  # fmt: skip
-PODS = ("server:8080", "server:http", "server:8081", "server:8080/UDP", "server:8/ICMP", "evil:8080", "friend:1/SCTP")
+PODS = (
+    "server:8080",
+    "server:http",
+    "server:8081",
+    "server:8080/UDP",
+    "server:8/ICMP",
+    "evil:8080",
+    "friend:1/SCTP",
+    "api:8080",
+    "api:8081",
+)
 SOURCES = ("server", "friend", "stranger", "evil", "host", "world", "world-ipv6", "10.244.0.250", "203.0.113.70")
+
+
+API = """
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: api}
+spec:
+  endpointSelector: {matchLabels: {app: api}}
+  ingress:
+  - fromEndpoints: [{matchLabels: {app: friend}}]
+    toPorts: [{ports: [{port: http, protocol: TCP}], rules: {http: [{method: GET, path: /public}]}}]
+  - fromEndpoints: [{matchLabels: {app: friend}}, {matchLabels: {app: evil}}]
+    toPorts: [{ports: [{port: "8080", protocol: TCP}], rules: {http: [{path: /other}]}}]
+  - fromEndpoints: [{matchLabels: {app: server}}]
+    toPorts: [{ports: [{port: "8080", protocol: TCP}]}]
+"""
 
 
 @pytest.fixture(scope="module")
 def shop(session_lab: Lab) -> Iterator[Lab]:
     """The shop; its tests only ask."""
     session_lab.apply(POLICY, "shop.yaml")
-    session_lab.apply(SERVICE + "---\n" + EDGES, "edges.yaml")
-    for name in ("server", "friend", "stranger", "evil"):
+    session_lab.apply(SERVICE + "---\n" + EDGES + "---" + API, "edges.yaml")
+    for name in ("server", "friend", "stranger", "evil", "api"):
         session_lab.run(name, labels={"app": name}, ports=[("http", 8080, "TCP")])
     yield session_lab
     session_lab.empty()
@@ -40,6 +66,7 @@ def test_the_kernel_agrees_everywhere(shop: Lab) -> None:
         answers = answer["json"] if isinstance(answer["json"], list) else [answer["json"]]
         assert all("DISAGREES" not in one["kernel"]["text"] for one in answers), answer["text"]
         assert not answer["disagrees"]
+    assert "at Envoy's listener" in shop.explain("friend", "api:8080", kernel=True)["text"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from tests.routes.scene import route, service, world
 from weft.agent.explaining import answer
 from weft.model.world import World
+from weft.plan import Compiled
 
 CANARY = """
 - name: canary
@@ -43,7 +44,7 @@ def shop() -> World:
 def asked(where: World, path: str, *headers: str, method: str = "GET", source: str = "web/client") -> dict[str, Any]:
     body = {"source": source, "destination": "shop/api:80",
             "request": {"method": method, "path": path, "headers": headers}}  # fmt: skip
-    return answer(where, {}, body, lambda _: [], lambda _: None, lambda *_: ())
+    return answer(where, Compiled(), body, lambda _: [], lambda _: None, lambda *_: ())
 
 
 def test_the_rule_that_decides_and_its_backend(shop: World) -> None:

@@ -82,7 +82,7 @@ class Answers(ABC):
             return [stored for kind in POLICIES for stored in self._agent.source.objects(kind)]
 
         find, quote = self._agent.flows.find, quoting(policies)
-        return explaining.answer(engine.world, engine.compiled.rules, body, ask_kernel, find, quote)
+        return explaining.answer(engine.world, engine.compiled, body, ask_kernel, find, quote)
 
     async def bpf(self, name: str) -> Json:
         from weft.agent.dumps import DUMPS

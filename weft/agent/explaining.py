@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,12 @@ from weft.api.server import Refusal
 from weft.datapath.layouts import PolicyQuery
 from weft.flows.hubble import why
 from weft.flows.view import EventFlag, FlowView
+from weft.model.http import HttpMatch, HttpRuleSet
 from weft.model.net import PROTOCOL_NUMBERS, IPAddress, RuleId, from_wide
 from weft.model.policy import Direction, Rule
 from weft.model.verdicts import VERDICTS, Verdict
 from weft.model.world import World
+from weft.plan import Compiled
 from weft.policy.explain import Explanation, explain
 from weft.policy.explainhttp import Asked
 from weft.policy.http import Request
@@ -26,7 +28,6 @@ from weft.routes.book import RouteBook
 from weft.routes.explain import RouteExplanation, explain_route, render_route, route_json
 
 Json = dict[str, Any]
-Rules = Mapping[RuleId, Rule]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +38,17 @@ class Answer:
     refused_by: Direction | None
     egress_rule: RuleId
     ingress_rule: RuleId
+    egress_l7: int = 0
+    """The listener that has to see the requests; 0 = none."""
+    ingress_l7: int = 0
 
     @classmethod
     def of(cls, said: PolicyQuery) -> Answer:
         refused_by = None
         if said.reason in (Verdict.POLICY_DENIED, Verdict.POLICY_DENY):
             refused_by = Direction.INGRESS if said.flags & EventFlag.INGRESS else Direction.EGRESS
-        return cls(VERDICTS[said.reason], refused_by, RuleId(said.egress_rule), RuleId(said.ingress_rule))
+        rules = RuleId(said.egress_rule), RuleId(said.ingress_rule)
+        return cls(VERDICTS[said.reason], refused_by, *rules, said.egress_l7, said.ingress_l7)
 
 
 Question = tuple[IPAddress, IPAddress, int, int]
@@ -53,8 +58,8 @@ _NO_FLOW = "--flow: not an IP flow; expected a line of `weft observe -o json`, w
 FindFlow = Callable[[str], FlowView | None]
 
 
-def answer(world: World, rules: Rules, body: Json, ask_kernel: AskKernel, find_flow: FindFlow, quote: Quote) -> Json:
-    """``{"text", "json", "disagrees"}`` for a request of the API. Errors: Refusal."""
+def answer(world: World, plan: Compiled, body: Json, ask_kernel: AskKernel, find_flow: FindFlow, quote: Quote) -> Json:
+    """``{"text", "json", "disagrees"}`` for a request of the API. ``plan``: what is in force. Errors: Refusal."""
     resolver = Resolver(world, body.get("namespace") or "default")
     request = request_of(body["request"], body.get("destination") or "") if body.get("request") else None
     head: list[str] = []
@@ -82,7 +87,7 @@ def answer(world: World, rules: Rules, body: Json, ask_kernel: AskKernel, find_f
         if target.via:
             texts.insert(len(head), f"{target.via} -> {target.party.name}:{target.port}")
         if body.get("kernel"):
-            differs, said = _compare(found, rules, ask_kernel)
+            differs, said = _compare(found, plan, ask_kernel)
             texts.append(said)
             value["kernel"] = {"agrees": not differs, "text": said}
             disagrees |= differs
@@ -160,25 +165,39 @@ def _with_version(resolver: Resolver, pod: Party, version: int) -> Party | None:
     return resolver.parties.at(found[0]) if found else None
 
 
-def _compare(found: Explanation, rules: Rules, ask_kernel: AskKernel) -> tuple[bool, str]:
-    """(the loaded program says otherwise, a line that tells)."""
+def _compare(found: Explanation, plan: Compiled, ask_kernel: AskKernel) -> tuple[bool, str]:
+    """(the loaded program says otherwise, a line that tells). It says which rule and which listener of Envoy's decides;
+    the plan, what those numbers mean."""
     if not any(found.source.address):
         return False, "kernel: not asked, no pod has these labels"
     question = (from_wide(found.source.address), from_wide(found.destination.address), found.protocol, found.port)
     said = ask_kernel([question])[0]
-    spelled = [f"{d} rule {rules[n].policy}" for d, n in _deciding(said) if n in rules]
+    rules, decision = plan.rules, found.decision
+    sides = (
+        (Direction.EGRESS, said.egress_rule, said.egress_l7, decision.egress),
+        (Direction.INGRESS, said.ingress_rule, said.ingress_l7, decision.ingress),
+    )
+    spelled = [
+        f"{direction.name.lower()} rule {rules[rule].policy}" + (f" at Envoy's listener {l7}" if l7 else "")
+        for direction, rule, l7, _ in sides
+        if rule in rules
+    ]
     line = f"kernel: {'FORWARDED' if said.reason == Verdict.FORWARDED else 'DROPPED ' + said.reason.text}"
     line += f" ({', '.join(spelled)})" if spelled else ""
-    same = said.reason == found.decision.reason and said.refused_by == found.decision.refused_by
-    for number, side in ((said.egress_rule, found.decision.egress), (said.ingress_rule, found.decision.ingress)):
-        expected = side.rule if side else None
-        refused_earlier = side is found.decision.ingress and found.decision.refused_by is Direction.EGRESS
-        same &= refused_earlier or rules.get(number) == expected
+    same = said.reason == decision.reason and said.refused_by == decision.refused_by
+    for direction, rule, l7, side in sides:
+        refused_earlier = direction is Direction.INGRESS and decision.refused_by is Direction.EGRESS
+        same &= refused_earlier or rules.get(rule) == (side.rule if side else None)
+        same &= not decision.forwarded or _requests(plan, l7) == (side.http if side else None)
     return not same, line + (", agrees" if same else ", DISAGREES: please report this with `weft bpf policy`")
 
 
-def _deciding(said: Answer) -> list[tuple[str, RuleId]]:
-    return [("egress", said.egress_rule), ("ingress", said.ingress_rule)]
+def _requests(plan: Compiled, listener: int) -> tuple[tuple[Rule | None, HttpMatch], ...] | None:
+    """The requests that a listener lets pass; None: whatever is said, no listener is asked."""
+    content = plan.desired.listeners.get(listener)
+    if not isinstance(content, HttpRuleSet):
+        return () if listener else None
+    return tuple((plan.rules.get(rule), match) for rule, match in content.permissions)
 
 
 def _of_flow(resolver: Resolver, text: str, find_flow: FindFlow) -> tuple[Party, list[Target], list[str]]:
