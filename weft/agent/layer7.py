@@ -68,6 +68,7 @@ class Layer7:
         otlp: Collector | None = None,
         mtu: int = DEFAULT_MTU,
         external: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``take_in``: records of Envoy's access log. ``problem``: what is wrong with Envoy now, or "" for nothing.
 
@@ -75,7 +76,7 @@ class Layer7:
         ``call_soon_threadsafe``, by which Envoy's thread speaks to it.
         """
         self._datapath, self._problem, self._mtu = datapath, problem, mtu
-        self._call_soon, self._take_in = call_soon, take_in
+        self._call_soon, self._take_in, self._clock = call_soon, take_in, clock
         launcher = Launcher(socket_path(paths.run_dir)) if external else None
         self._proxy = Proxy(
             _directory(paths),
@@ -154,12 +155,12 @@ class Layer7:
             log.error("%s", error)
             self._problem(f"connections that need Envoy are refused: {error}")
             if isinstance(error, ProxyError):  # Envoy's own refusal would be the same again
-                self._retry_at = time.monotonic() + RETRY_SECONDS
+                self._retry_at = self._clock() + RETRY_SECONDS
 
     @property
     def is_due(self) -> bool:
         """Whether a plan that found no Envoy should be tried again now."""
-        return time.monotonic() >= self._retry_at
+        return self._clock() >= self._retry_at
 
     def settle(self, plan: Planned) -> None:
         """The kernel has the plan: what it no longer names may go."""
@@ -170,7 +171,7 @@ class Layer7:
         except ProxyError as error:
             log.error("%s", error)
             self._problem(f"Envoy does not follow: {error}")
-            self._retry_at = time.monotonic() + RETRY_SECONDS
+            self._retry_at = self._clock() + RETRY_SECONDS
 
     def _settle(self, desired: Desired) -> None:
         """Connections through a listener that changes live on, and their next requests go by the new content. It may
