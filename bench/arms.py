@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from bench.tools import cpus, tool
@@ -132,3 +132,17 @@ class Nft(Plain):
             " dnat ip to ip daddr . tcp dport map @services\n }\n}\n"
         )
         subprocess.run(inside(self.node, "nft", "-f", "-"), input=ruleset, text=True, check=True)
+
+
+def in_rounds(
+    arms: Sequence[Arm], count: int, what: str, say: Callable[[str], None]
+) -> Iterator[tuple[bool, Sequence[Arm]]]:
+    """Whether servers and clients share one core, and the arms: both ways in each round; the order of the arms turns
+    by one each round."""
+    for number in range(count):
+        turned = [*arms[number % len(arms) :], *arms[: number % len(arms)]]
+        for pinned in (True, False):
+            for arm in turned:
+                arm.pin_servers(pinned)
+            yield pinned, turned
+        say(f"{what}: round {number + 1} of {count}")

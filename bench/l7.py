@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import l7_control
-from bench.arms import PORT, Arm
+from bench.arms import PORT, Arm, in_rounds
 from bench.l7_arms import H2_PORT, BareEnvoy, PlainHttp, Sidecars, TproxyEnvoy
 from bench.l7_weft import WeftRoute, WeftRule
 from bench.limits import L7_LATENCY, L7_THROUGHPUT, Row
@@ -92,16 +92,11 @@ def measure(rounds: int, quick: bool, say: Callable[[str], None]) -> list[Row]:
 def requests(arms: Sequence[Arm], rounds: int, quick: bool, say: Callable[[str], None]) -> Samples:
     """All measures in all arms, round by round; the order of the arms turns by one each round."""
     samples: Samples = defaultdict(lambda: defaultdict(list))
-    for number in range(rounds):
-        turned = [*arms[number % len(arms) :], *arms[: number % len(arms)]]
-        for pinned in (True, False):
+    for pinned, turned in in_rounds(arms, rounds, "l7", say):
+        for one in MEASURES:
             for arm in turned:
-                arm.pin_servers(pinned)
-            for one in MEASURES:
-                for arm in turned:
-                    taken = one.take(arm, pinned, one.quick if quick else one.full)
-                    samples[_label(one, pinned)][arm.name].append(taken)
-        say(f"l7: round {number + 1} of {rounds}")
+                taken = one.take(arm, pinned, one.quick if quick else one.full)
+                samples[_label(one, pinned)][arm.name].append(taken)
     return samples
 
 

@@ -8,36 +8,12 @@ from pathlib import Path
 
 from bench.arms import PORT
 from bench.l7_arms import H2_PORT, h2_server, http_answers, judges, pin_threads
-from bench.weft_arm import Weft
+from bench.weft_arm import Weft, policy
 from tests.lab import traces
 from tests.lab.waiting import until
 from weft.proxy.spawn import binary
 
-
-def policy(http: bool) -> str:
-    """The client may reach both of the server's HTTP ports; with ``http`` only by GET /."""
-    rules = ', rules: {http: [{method: GET, path: "/"}]}' if http else ""
-    return f"""
-apiVersion: cilium.io/v2
-kind: CiliumNetworkPolicy
-metadata: {{name: bench}}
-spec:
-  endpointSelector: {{matchLabels: {{app: server}}}}
-  ingress:
-  - fromEndpoints: [{{matchLabels: {{app: client}}}}]
-    toPorts:
-    - {{ports: [{{port: "{PORT}", protocol: TCP}}, {{port: "{H2_PORT}", protocol: TCP}}]{rules}}}
----
-apiVersion: cilium.io/v2
-kind: CiliumNetworkPolicy
-metadata: {{name: bench-client}}
-spec:
-  endpointSelector: {{matchLabels: {{app: client}}}}
-  egress:
-  - toEndpoints: [{{matchLabels: {{app: server}}}}]
-"""
-
-
+ONLY_GET = '{http: [{method: GET, path: "/"}]}'
 ROUTED = "10.96.64.1"
 ROUTE = "".join(
     f"""
@@ -109,14 +85,14 @@ class WeftHttp(Weft):
 class WeftRule(WeftHttp):
     """The server's policy allows GET / and nothing else."""
 
-    manifests = policy(True)
+    manifests = policy(PORT, H2_PORT, rules=ONLY_GET)
     has_rules = True
 
 
 class WeftRoute(WeftHttp):
     """The client dials a Service whose HTTPRoute has two backends; policies are of layers 3 and 4."""
 
-    manifests = policy(False) + ROUTE
+    manifests = policy(PORT, H2_PORT) + ROUTE
     dialled = ROUTED
 
 

@@ -14,30 +14,13 @@ from bench import traffic
 from bench.arms import BULK_PORT, PORT, Arm, Plain
 from bench.limits import Row
 from bench.tools import median_ratio
+from bench.weft_arm import policy
 from tests.lab.netns import inside, ip
 from tests.nodes.scene import Cluster
 
 NO_MESH, AGAIN, NO_MESH_VXLAN = "no mesh", "no mesh again", "no mesh, VXLAN"
 DIRECT, VXLAN = "weft direct", "weft VXLAN"
 TUNNEL_MTU = 1450
-
-POLICY = f"""
-apiVersion: cilium.io/v2
-kind: CiliumNetworkPolicy
-metadata: {{name: server, namespace: default}}
-spec:
-  endpointSelector: {{matchLabels: {{app: server}}}}
-  ingress:
-  - fromEndpoints: [{{matchLabels: {{app: client}}}}]
-    toPorts: [{{ports: [{{port: "{PORT}", protocol: TCP}}, {{port: "{BULK_PORT}", protocol: TCP}}]}}]
----
-apiVersion: cilium.io/v2
-kind: CiliumNetworkPolicy
-metadata: {{name: client, namespace: default}}
-spec:
-  endpointSelector: {{matchLabels: {{app: client}}}}
-  egress: [{{toEndpoints: [{{matchLabels: {{app: server}}}}]}}]
-"""
 
 
 class PlainNodes(Plain):
@@ -144,7 +127,7 @@ class WeftNodes(Plain):
         cluster = self._stack.enter_context(Cluster(folder / "cluster", 2, self._tunnel))
         client = cluster.pod("default/client", "n1", {"app": "client"})
         server = cluster.pod("default/server", "n2", {"app": "server"})
-        cluster.apply(POLICY)
+        cluster.apply(policy(PORT, BULK_PORT))
         self.address = str(server.address(4))
         self._homes = {"client": client.netns, "server": server.netns}
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench.arms import BULK_PORT, PORT, Arm
+from bench.arms import BULK_PORT, PORT, Arm, in_rounds
 from bench.limits import CONNECT, ROUND_TRIP, Row
 from bench.tools import median_ratio, on_cpus, run, tool
 
@@ -57,16 +57,11 @@ MEASURES = (
 def measure(arms: Sequence[Arm], rounds: int, quick: bool, say: Callable[[str], None]) -> Samples:
     """All measures in all arms, round by round; the order of the arms turns by one each round."""
     samples: Samples = defaultdict(lambda: defaultdict(list))
-    for number in range(rounds):
-        turned = [*arms[number % len(arms) :], *arms[: number % len(arms)]]
-        for pinned in (True, False):
+    for pinned, turned in in_rounds(arms, rounds, "traffic", say):
+        for one in MEASURES:
             for arm in turned:
-                arm.pin_servers(pinned)
-            for one in MEASURES:
-                for arm in turned:
-                    for part, value in one.take(arm, pinned, one.quick if quick else one.full).items():
-                        samples[_label(one, part, pinned)][arm.name].append(value)
-        say(f"traffic: round {number + 1} of {rounds}")
+                for part, value in one.take(arm, pinned, one.quick if quick else one.full).items():
+                    samples[_label(one, part, pinned)][arm.name].append(value)
     return samples
 
 

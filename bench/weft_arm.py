@@ -15,30 +15,33 @@ PORTS_EACH = 100
 """Ports of one service: service i of bench/c/trip.c is port i%100 of address i/100."""
 FIRST_SERVICE = IPv4Address("10.96.64.1")
 
-POLICY = f"""
+
+def policy(*ports: int, rules: str = "") -> str:
+    """The client may reach these ports of the server and nothing else; ``rules``: only so, in toPorts' spelling."""
+    listed = ", ".join(f'{{port: "{port}", protocol: TCP}}' for port in ports)
+    return f"""
 apiVersion: cilium.io/v2
 kind: CiliumNetworkPolicy
-metadata: {{name: bench}}
+metadata: {{name: bench, namespace: default}}
 spec:
   endpointSelector: {{matchLabels: {{app: server}}}}
   ingress:
   - fromEndpoints: [{{matchLabels: {{app: client}}}}]
-    toPorts: [{{ports: [{{port: "{PORT}", protocol: TCP}}, {{port: "{BULK_PORT}", protocol: TCP}}]}}]
+    toPorts: [{{ports: [{listed}]{f", rules: {rules}" if rules else ""}}}]
 ---
 apiVersion: cilium.io/v2
 kind: CiliumNetworkPolicy
-metadata: {{name: bench-client}}
+metadata: {{name: bench-client, namespace: default}}
 spec:
   endpointSelector: {{matchLabels: {{app: client}}}}
-  egress:
-  - toEndpoints: [{{matchLabels: {{app: server}}}}]
+  egress: [{{toEndpoints: [{{matchLabels: {{app: server}}}}]}}]
 """
 
 
 class Weft:
     """client ── weft ── server, on one node; ``services`` service ports lead to the server."""
 
-    manifests = POLICY
+    manifests = policy(PORT, BULK_PORT)
     """Applied before the pods start."""
 
     def __init__(self, name: str, services: int = 0) -> None:

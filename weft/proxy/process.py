@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from weft.locks import is_held
 from weft.proxy.bootstrap import Paths, bootstrap
 from weft.proxy.launcher import Launcher
 from weft.proxy.spawn import USER, ProxyError, spawn
@@ -75,20 +76,20 @@ class Process:
 
     def find(self) -> int | None:
         """A handle on the Envoy that runs; None if there is none."""
-        if not self._is_locked():
+        if not is_held(self._lock):
             return None
         try:
             handle = os.pidfd_open(int(self._paths.pid.read_text()))
         except (FileNotFoundError, ValueError, ProcessLookupError):
             return None
-        if not self._is_locked():
+        if not is_held(self._lock):
             os.close(handle)
             return None
         return handle
 
     def pid(self) -> int:
         """0: none."""
-        return int(self._paths.pid.read_text()) if self._is_locked() else 0
+        return int(self._paths.pid.read_text()) if is_held(self._lock) else 0
 
     def start(self) -> int:
         """Errors: ProxyError if one runs already, or it cannot be started."""
@@ -128,19 +129,6 @@ class Process:
     @property
     def _lock(self) -> Path:
         return self._paths.directory / "lock"
-
-    def _is_locked(self) -> bool:
-        try:
-            lock = os.open(self._lock, os.O_RDWR | os.O_CLOEXEC)
-        except (FileNotFoundError, NotADirectoryError):  # what is in the way is told to who needs Envoy
-            return False
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(lock)
-        return False
 
     @property
     def _files(self) -> int:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from weft.locks import is_held
 from weft.runtime.errors import PodError
 
 BINARY = "weft-shim"
@@ -70,17 +71,7 @@ def _moment(nanoseconds: str) -> datetime | None:
 
 def is_alive(directory: Path) -> bool:
     """Whether a supervisor has the directory, or is about to."""
-    try:
-        lock = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
+    return is_held(directory / "lock")
 
 
 def pidfd(directory: Path) -> int | None:
