@@ -122,7 +122,7 @@ def test_every_part_of_a_listener_counts() -> None:
 def test_numbers_are_ports_and_run_out() -> None:
     space = NumberSpace({}, RANGES["listener"])
     count = LAST_LISTENER - FIRST_LISTENER + 1
-    found = space.assign_all(number.to_bytes(16, "big") for number in range(count))
+    found = space.assign_all(number.to_bytes(4, "big") + bytes(12) for number in range(count))
     assert set(found.values()) == set(range(FIRST_LISTENER, LAST_LISTENER + 1))
     with pytest.raises(OverflowError, match="all 50000 numbers from 10000 to 59999 are taken"):
         space.assign(b"\xff" * 16)
