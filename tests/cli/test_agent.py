@@ -15,6 +15,7 @@ import pytest
 from tests.lab import Lab, traces, until
 from tests.lab.netns import inside
 from tests.lab.tools import ROOT
+from tests.lab.waiting import SLOWNESS
 from weft.agent.errors import OptionError
 from weft.agent.main import Options
 from weft.agent.main import _collector as read_collector
@@ -71,11 +72,13 @@ def test_a_pod_cannot_reach_the_agent_its_pins_or_cgroups(lab: Lab) -> None:
 
 
 def test_a_second_agent_is_refused(lab: Lab) -> None:
-    done = subprocess.run(lab.agent_argv(), capture_output=True, text=True, timeout=30, check=False, cwd=ROOT)
+    done = subprocess.run(
+        lab.agent_argv(), capture_output=True, text=True, timeout=30 * SLOWNESS, check=False, cwd=ROOT
+    )
     assert done.returncode == 1
     assert f"node {lab.name} has an agent already" in done.stderr and "Traceback" not in done.stderr
     done = subprocess.run(
-        lab.agent_argv("--cleanup"), capture_output=True, text=True, timeout=30, check=False, cwd=ROOT
+        lab.agent_argv("--cleanup"), capture_output=True, text=True, timeout=30 * SLOWNESS, check=False, cwd=ROOT
     )
     assert done.returncode == 1 and lab.status()["node"]["name"] == lab.name
 
@@ -97,7 +100,7 @@ def notified(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[socket
     """What systemd would hear."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(tmp_path / "notify"))
-        listener.settimeout(20)
+        listener.settimeout(20 * SLOWNESS)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         yield listener
 
@@ -127,7 +130,7 @@ def test_it_ends_and_begins_while_pods_live_on(notified: socket.socket) -> None:
 def _leaves_nothing(node: Lab) -> None:
     """``--cleanup``: not a process, mount, cgroup, pin, table, route, device or file is left."""
     argv = node.agent_argv("--cleanup")
-    done = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, timeout=60 * SLOWNESS, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert traces.remains(node.name) == []
     for command, never in (
@@ -139,7 +142,7 @@ def _leaves_nothing(node: Lab) -> None:
     ):
         listed = subprocess.run(inside(node.namespaces.node, *command), capture_output=True, text=True, check=True)
         assert never not in listed.stdout, listed.stdout
-    gone = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+    gone = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, timeout=60 * SLOWNESS, check=False)
     assert gone.returncode == 0, "once more does no harm"
 
 

@@ -9,6 +9,7 @@ import subprocess
 from tests.lab import Lab, traces, until
 from tests.lab.netns import inside
 from tests.lab.tools import ROOT
+from tests.lab.waiting import SLOWNESS
 from tests.layer7.scene import is_running
 from weft.datapath.maps import Map
 
@@ -83,7 +84,7 @@ def test_everything_is_as_before() -> None:
             opened.close()
         assert len(numbers) > 10
         argv = node.agent_argv("--cleanup")
-        done = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+        done = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, timeout=60 * SLOWNESS, check=False)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
         after, there = node.look()
         assert {

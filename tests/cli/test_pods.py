@@ -9,6 +9,7 @@ import subprocess
 
 from tests.lab import Lab, until
 from tests.lab.tools import ROOT
+from tests.lab.waiting import SLOWNESS
 
 
 def status_of(lab: Lab, name: str) -> str:
@@ -18,7 +19,7 @@ def status_of(lab: Lab, name: str) -> str:
 def result(lab: Lab, *words: str, stdin: str = "") -> tuple[int, str, str]:
     done = subprocess.run(
         [str(ROOT / "bin" / "weft"), *words],
-        capture_output=True, text=True, input=stdin, check=False, timeout=60,
+        capture_output=True, text=True, input=stdin, check=False, timeout=60 * SLOWNESS,
         env={**os.environ, "WEFT_NODE": lab.name},
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
@@ -63,7 +64,7 @@ def test_exec_with_a_terminal(lab: Lab) -> None:
     master, slave = pty.openpty()
     try:
         words = [str(ROOT / "bin" / "weft"), "--node-name", lab.name, "exec", "-it", "pod", "--", "tty"]
-        done = subprocess.run(words, stdin=slave, capture_output=True, text=True, check=False, timeout=30)
+        done = subprocess.run(words, stdin=slave, capture_output=True, text=True, check=False, timeout=30 * SLOWNESS)
     finally:
         os.close(master)
         os.close(slave)

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 from tests.cni.scene import PROGRAM
+from tests.lab.waiting import SLOWNESS
 from weft.cni.install import install, uninstall
 
 
@@ -54,7 +55,7 @@ def test_a_running_program_can_be_replaced(tmp_path: Path) -> None:
     )
     try:
         install(PROGRAM, tmp_path, tmp_path, Path("/y"))
-        out, _ = running.communicate(b"{}", timeout=60)
+        out, _ = running.communicate(b"{}", timeout=60 * SLOWNESS)
         assert json.loads(out)["cniVersion"] == "1.1.0"
     finally:
         running.kill()

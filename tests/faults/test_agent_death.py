@@ -51,7 +51,7 @@ def test_nothing_changes_for_traffic_while_the_agent_dies(own_lab: Lab) -> None:
         ending = held.stop()
         assert ending.outcome == "held" and ending.rounds > 10, ending
     assert idle.stop().outcome == "held"
-    output, _ = flood.communicate("\n", timeout=30)
+    output, _ = flood.communicate("\n", timeout=30 * SLOWNESS)
     sent, answered, connected = map(int, output.split())
     assert sent > 1000 and (answered, connected) == (0, 0)
     assert lab.status()["problems"] == []

@@ -64,7 +64,7 @@ class Prober:
     def close(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=10 * SLOWNESS)
         assert self._process.stdout is not None
         self._process.stdout.close()
 
