@@ -24,7 +24,10 @@ MINUTES = {
 """The namespace suite: package → how long it may take."""
 COMPACT = ("tests/lab/test_node.py",)
 """Policy, services and flows: what `make test` runs on the oldest kernel."""
-PYTEST = "-p no:cacheprovider -o faulthandler_timeout=600 -o addopts='-v -ra --color=no --durations=9 --strict-markers'"
+PYTEST = (
+    "-p tests.guest.instant -p no:cacheprovider -o faulthandler_timeout=600 "
+    "-o addopts='-v -ra --color=no --durations=9 --strict-markers'"
+)
 LOGS = ROOT / "build" / "guest" / "log"
 
 
