@@ -9,10 +9,13 @@ import pytest
 def pytest_configure(config: pytest.Config) -> None:
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     assert isinstance(terminal, pytest.TerminalReporter)
+    config.pluginmanager.register(Instant(terminal))
 
-    class Instant:
-        def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-            if report.failed:
-                terminal.write_line(f"\n{report.longreprtext}")
 
-    config.pluginmanager.register(Instant())
+class Instant:
+    def __init__(self, terminal: pytest.TerminalReporter) -> None:
+        self.terminal = terminal
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.terminal.write_line(f"\n{report.longreprtext}")
