@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from weft.agent import layer7
-from weft.agent.layer7 import FIRST_TRIAL, RETRY_SECONDS, Layer7
+from weft.agent.layer7 import FIRST_TRIAL, RETRY_SECONDS, TRIALS, Layer7
 from weft.datapath.node import NodePaths
 from weft.model.desired import Desired, Listener
 from weft.model.http import HttpMatch, HttpPermission, HttpRuleSet
@@ -137,6 +137,16 @@ def test_routes_change_when_the_kernel_has_the_plan(scene: Scene) -> None:
     assert scene.envoy.asked == asked
     scene.layer7.settle(changed)
     assert scene.envoy.holds == {10_000: OTHER_ROUTES} and scene.problem == ""
+
+
+def test_many_routes_change_at_once(scene: Scene) -> None:
+    numbers = range(10_000, 10_000 + 2 * TRIALS + 1)
+    scene.commit(dict.fromkeys(numbers, ROUTES))
+    changed = plan_of(dict.fromkeys(numbers, OTHER_ROUTES))
+    scene.layer7.prepare(changed)
+    assert set(scene.envoy.holds) == {*numbers, *range(FIRST_TRIAL, FIRST_TRIAL + TRIALS)}
+    scene.layer7.settle(changed)
+    assert scene.envoy.holds == dict.fromkeys(numbers, OTHER_ROUTES)
 
 
 def test_routes_that_envoy_refuses_change_nothing(scene: Scene) -> None:

@@ -8,7 +8,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -39,8 +38,8 @@ START_SECONDS = 10.0
 """So long a change may wait for Envoy, which on an idle machine takes 0.1 s to start and 0.02 s to take a listener."""
 GRACE_SECONDS = 5.0
 """So long Envoy stays after its last listener."""
-FIRST_TRIAL = LAST_LISTENER + 1
-"""The kernel sends nobody to these numbers."""
+FIRST_TRIAL, TRIALS = LAST_LISTENER + 1, 100
+"""The kernel sends nobody to these numbers. So many at once."""
 RETRY_SECONDS = 60.0
 """From one try that found no Envoy to the next: each may take START_SECONDS of the agent's time."""
 
@@ -122,25 +121,30 @@ class Layer7:
         under another number. Errors: ManifestErrors for what Envoy refuses, ProxyError if there is no Envoy."""
         desired = plan.desired
         new = {n: listener for n, listener in desired.listeners.items() if n not in self._known}
+        refused = self._ask(new, desired)
+        self._known |= {n: listener for n, listener in new.items() if n not in {each.listener for each in refused}}
         untried = [n for n, listener in self._changed(desired).items() if self._tried.get(n) != listener]
-        numbers = dict(zip(count(FIRST_TRIAL), untried, strict=False))
-        new |= {trial: desired.listeners[n] for trial, n in numbers.items()}
-        if not new:
-            return
+        for start in range(0, len(untried), TRIALS):
+            trials = dict(enumerate(untried[start : start + TRIALS], FIRST_TRIAL))
+            said = self._ask({trial: desired.listeners[n] for trial, n in trials.items()}, desired)
+            bad = {trials[each.listener] for each in said}
+            self._tried |= {n: desired.listeners[n] for n in trials.values() if n not in bad}
+            refused += [each._replace(listener=trials[each.listener]) for each in said]
+        if refused:
+            raise ManifestErrors([_complaint(each, plan) for each in refused])
+
+    def _ask(self, wanted: Mapping[int, Listener], desired: Desired) -> list[Rejection]:
+        """What of it Envoy refuses; all else listens. Errors: ProxyError."""
+        if not wanted:
+            return []
         try:
             if not self._open:
                 self._watch()
                 ways.open_proxy_way(self._datapath, self._mtu)
                 self._open = True
-            refused = self._proxy.ensure(new, desired.clusters, START_SECONDS)
+            return self._proxy.ensure(wanted, desired.clusters, START_SECONDS)
         except (OSError, DatapathError) as error:
             raise ProxyError(f"Envoy cannot be used: {error}") from error
-        taken = {n: listener for n, listener in new.items() if n not in {each.listener for each in refused}}
-        self._known |= {n: listener for n, listener in taken.items() if n not in numbers}
-        self._tried |= {numbers[n]: listener for n, listener in taken.items() if n in numbers}
-        if refused:
-            said = (each._replace(listener=numbers.get(each.listener, each.listener)) for each in refused)
-            raise ManifestErrors([_complaint(each, plan) for each in said])
 
     def _changed(self, desired: Desired) -> dict[int, Listener]:
         """Those that Envoy has with another content."""
