@@ -52,6 +52,7 @@ SUITES = {
     "topology": Suite(r"\[sig-network\] (Traffic Distribution|Topology Hints) ", nodes=6),
 }
 _REASONS = {
+    "needs SCTP in the kernel": (r"Feature:SCTPConnectivity",),
     "a step of it needs a NodePort: traffic from outside of the cluster is not weft's yet": (
         r"(pod|node|endpoint)-Service",
         r"using hostNetwork",
@@ -65,7 +66,6 @@ _REASONS = {
         r"externall?TrafficPolicy",
     ),
     "traffic from outside of the cluster is not weft's yet": (r"ExternalIP",),
-    "needs SCTP in the kernel": (r"Feature:SCTPConnectivity",),
     "needs the internet": (r"Internet connection", r"Forward PTR lookup", r"Forward external name lookup"),
     "needs a kubelet that limits local storage, which the cluster's do not": (r"evicted pods",),
     "reads the report of another version of iperf than Debian's": (r"IPerf2",),

@@ -153,6 +153,10 @@ def test_a_change_of_the_nodes_zone_is_followed() -> None:
     assert http(compiler.compile(before).desired) == [("10.1.0.1", 8000)]
     moved = replace(before, node=replace(HERE, zone="west"))
     assert http(compiler.compile(moved).desired) == [("10.1.0.2", 8000)]
+    labelled = replace(moved, nodes={"n1": Node("n1", (), (), "east")})
+    assert http(compiler.compile(labelled).desired) == [("10.1.0.1", 8000)], "a label that came later"
+    assert http(compile_world(labelled).desired) == [("10.1.0.1", 8000)]
+    assert http(compiler.compile(moved).desired) == [("10.1.0.2", 8000)]
 
 
 def test_pods_of_the_store_are_near_or_far_as_slices_would_say() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from weft.model.desired import Backend, ServiceEntry, ServiceKey
 from weft.model.net import TCP, UDP, to_wide
-from weft.model.objects import EndpointSlice, NamespacedName, Service, ServicePort, Workload
+from weft.model.objects import EndpointSlice, NamespacedName, NodeConfig, Service, ServicePort, Workload
 from weft.model.route import ClusterEndpoint, ClusterRef
 from weft.model.world import World
 from weft.plan.backends import Candidate, chosen, cluster_endpoints, kernel_backends, pod_candidates, slice_candidates
@@ -46,6 +47,7 @@ class Services:
         self._slices: dict[NamespacedName, dict[NamespacedName, EndpointSlice]] = {}
         self._frontends: dict[NamespacedName, list[Frontend]] = {}
         self._zones: Mapping[str, str] = {}
+        self._here: NodeConfig | None = None
         self.services: Mapping[ServiceKey, ServiceEntry] = {}
         self.backends: Mapping[int, tuple[Backend, ...]] = {}
         self.member_lists: frozenset[int] = frozenset()
@@ -120,8 +122,11 @@ class Services:
         return stale
 
     def _note_places(self, world: World, before: World) -> set[NamespacedName]:
-        """Where this node and the others are plays a part in who is near."""
-        here, there = world.node, before.node
+        """Where this node and the others are plays a part in who is near. Its Node tells its zone: labels change."""
+        here, there, own = world.node, self._here or before.node, world.nodes.get(world.node.name)
+        if own is not None and own.zone != here.zone:
+            here = replace(here, zone=own.zone)
+        self._here = here
         stale = set(world.services) if (here.name, here.zone) != (there.name, there.zone) else set()
         zones = {name: node.zone for name, node in world.nodes.items()} if world.nodes else {}
         if zones != self._zones:
@@ -187,13 +192,13 @@ class Services:
                 yield Frontend(key, digest("service", *name), content, backends, service.affinity_seconds, routed)
 
     def _chosen(self, service: Service, port: ServicePort) -> list[Candidate]:
-        assert self._world is not None
+        assert self._here is not None
         if label := _first_label(service):
             found = pod_candidates(service, port, self._pods[label].values(), self._zones)
         else:
             slices = self._slices.get(service.key, {}).values()
             found = slice_candidates(port, (one for one in slices if not (one.other_proxy and service.cluster_ips)))
-        return chosen(service, found, self._world.node)
+        return chosen(service, found, self._here)
 
 
 def _is_searched(frontend: Frontend) -> bool:
