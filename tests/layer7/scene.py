@@ -40,7 +40,7 @@ spec:
   - fromEntities: [world]
     toPorts: [{ports: [{port: "8080", protocol: TCP}], rules: {http: [{method: GET, path: /public}]}}]
 """
-"""For the client and for the outside; two rules, one listener."""
+"""For the client and for the outside: two rules, a listener each."""
 EDITS = (
     POLICY.replace("path: /public", 'path: "/(public|other)"'),
     POLICY.replace('"8080"', '"8000", endPort: 8090'),
