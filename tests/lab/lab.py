@@ -111,7 +111,7 @@ class Lab:
     def start_agent(self) -> None:
         """Start the agent and wait until it answers."""
         self.launch_agent()
-        until(self._answers, "the agent answers", 20)
+        until(self._answers, "the agent answers", 60)
 
     def kill_agent(self) -> None:
         """SIGKILL, by its process number."""
