@@ -35,7 +35,8 @@ from weft.model.l7 import L7Record
 from weft.model.net import RuleId
 from weft.model.objects import NamespacedName
 from weft.model.route import ClusterEndpoint, ClusterRef
-from weft.proxy.proxy import Clusters, Proxy, Rejection
+from weft.proxy.proxy import Clusters, Proxy
+from weft.proxy.said import Rejection
 
 SERVER, SERVER6 = "10.9.0.1", "fd09::1"
 CLIENT, CLIENT6 = "10.9.0.2", "fd09::2"

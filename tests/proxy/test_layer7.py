@@ -19,7 +19,7 @@ from weft.model.net import RuleId
 from weft.model.objects import NamespacedName
 from weft.model.route import ClusterRef, MatchKind, RouteMatch, RouteRef, RouteRule, RouteTable, ValueMatch
 from weft.plan import Compiled
-from weft.proxy.proxy import Rejection
+from weft.proxy.said import Rejection
 from weft.proxy.spawn import ProxyError
 from weft.sources.errors import ManifestErrors
 

@@ -23,7 +23,8 @@ from weft.model.origin import NOWHERE, ManifestError
 from weft.model.policy import Rule
 from weft.model.route import ClusterEndpoint, ClusterRef
 from weft.proxy.launcher import Launcher, socket_path
-from weft.proxy.proxy import Proxy, ProxyStatus, Rejection
+from weft.proxy.proxy import Proxy
+from weft.proxy.said import ProxyStatus, Rejection
 from weft.proxy.spawn import ProxyError
 from weft.proxy.tracing import Collector
 from weft.runtime import cgroup

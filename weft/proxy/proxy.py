@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from weft.model.desired import Listener
 from weft.model.l7 import L7Record
@@ -20,6 +20,7 @@ from weft.model.route import ClusterEndpoint, ClusterRef
 from weft.proxy.bootstrap import Paths
 from weft.proxy.launcher import Launcher
 from weft.proxy.process import Enter, Limits, Process
+from weft.proxy.said import ProxyStatus, Rejection
 from weft.proxy.spawn import ProxyError
 from weft.proxy.tracing import Collector
 
@@ -28,27 +29,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Clusters = Mapping[ClusterRef, tuple[ClusterEndpoint, ...]]
-
-
-class Rejection(NamedTuple):
-    """Envoy refuses a listener's configuration; if the number was in force before, that content still is."""
-
-    listener: int
-    message: str
-    """Envoy's words."""
-
-
-class ProxyStatus(NamedTuple):
-    pid: int
-    """0: no Envoy runs; all else is 0 then, except ``restarts``."""
-    memory_bytes: int = 0
-    """Resident."""
-    listeners: int = 0
-    """That Envoy has acknowledged."""
-    connections: int = 0
-    """From clients, open now."""
-    restarts: int = 0
-    """Times that Envoy ended by itself, since this agent began."""
 
 
 def _ignore(*_: object) -> None:

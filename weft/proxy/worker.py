@@ -20,9 +20,9 @@ from weft.proxy.ads import Ads, Key
 from weft.proxy.bootstrap import Paths
 from weft.proxy.listening import has_v6, listens
 from weft.proxy.process import Process, reap, tell
-from weft.proxy.proxy import ProxyStatus, Rejection
 from weft.proxy.relay import Relay
 from weft.proxy.resources import cluster_resources, endpoint_resources, listener_resources, references
+from weft.proxy.said import ProxyStatus, Rejection
 from weft.proxy.service import GrpcServer
 from weft.proxy.spawn import USER, ProxyError
 from weft.proxy.tracing import Collector, collector_cluster
