@@ -25,10 +25,8 @@ from weft.sources.yaml import parse
 NAMESPACES, NAMES = ("x", "y", "z"), ("a", "b", "c")
 SERVED = ("tcp:80", "tcp:81", "udp:80", "udp:81")
 CLOSED = 82
-MANY = 40
-"""So many unanswered probes are not a busy machine's."""
-PATIENCE = 5
-"""A probe that should have been answered is given this many times the usual wait before it counts as refused."""
+PATIENCE_MS = 5 * TIMEOUT_MS
+"""A probe that should have been answered is given so long before it counts as refused."""
 
 
 class Addresses(Protocol):
@@ -86,14 +84,19 @@ class Table:
             for question, outcome in zip(questions, got[asker], strict=True)
         ]
         wrong = [row for row in rows if not self.fits(row)]
-        slow = {row for row in wrong if row.expected != "timeout" and row.got.outcome == "timeout"}
-        if len(slow) > MANY:
-            return wrong
-        return [row for row in wrong if row not in slow or not self.fits(self._again(row))]
+        slow = [row for row in wrong if row.expected != "timeout" and row.got.outcome == "timeout"]
+        return [row for row in wrong if row not in slow] + [row for row in self._again(slow) if not self.fits(row)]
 
-    def _again(self, row: Row) -> Row:
-        outcome = self.ask({row.asker: [row.question]}, PATIENCE * TIMEOUT_MS)[row.asker][0]
-        return row._replace(got=outcome)
+    def _again(self, slow: Sequence[Row]) -> list[Row]:
+        by_asker: dict[str, list[Row]] = {}
+        for row in slow:
+            by_asker.setdefault(row.asker, []).append(row)
+        got = self.ask({asker: [row.question for row in rows] for asker, rows in by_asker.items()}, PATIENCE_MS)
+        return [
+            row._replace(got=outcome)
+            for asker, rows in by_asker.items()
+            for row, outcome in zip(rows, got[asker], strict=True)
+        ]
 
     # ---- what should come out -------------------------------------------------------------------------
 

@@ -72,6 +72,12 @@ class KubernetesTable(Table):
             return super().own(asker, question)
         return [str(address) for address in (*self.nodes[asker].addresses, *self._config(asker).router_addresses)]
 
+    def address(self, asker: str, family: int) -> str:
+        """Through a tunnel a node's packets to pods have its address among them (decision 9)."""
+        if asker in self.pods or "vxlan" not in self.mesh.options:
+            return super().address(asker, family)
+        return next(str(router) for router in self._config(asker).router_addresses if router.version == family)
+
     def _config(self, name: str) -> NodeConfig:
         node = self.nodes[name]
         routers = tuple(network[1] for network in node.pod_cidrs)
