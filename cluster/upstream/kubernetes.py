@@ -202,7 +202,7 @@ def print_results(found: Mapping[str, list[Result]]) -> None:
                 print(f"  {one.name}")
     for one in every:
         if one.outcome == FAILED:
-            print(f"\nfailed: {one.name}\n  {one.reason.strip()}")
+            print("\n  ".join((f"\nfailed: {one.name}", *one.reason.strip().splitlines()[:3])))
     print(f"\n| suite | {PASSED} | {FAILED} | {LEFT_OUT} |\n|---|---|---|---|")
     for name, results in found.items():
         counts = (str(sum(one.outcome == outcome for one in results)) for outcome in (PASSED, FAILED, LEFT_OUT))
