@@ -141,7 +141,17 @@ def _bootstrap(tar: Path, packages: Sequence[str]) -> None:
         *(f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in LEFT_OUT),
         release["VERSION_CODENAME"], str(tar), *map(str, sources),
     )  # fmt: skip
-    _run("tar", "--delete", "-f", str(tar), "./etc/hostname", "./etc/resolv.conf")  # the building machine's
+    drop(tar, ("./etc/hostname", "./etc/resolv.conf"))  # the building machine's
+
+
+def drop(tar: Path, names: Sequence[str]) -> None:
+    """Files out of an archive, which is written anew: `tar --delete` leaves some archives broken."""
+    fresh = tar.with_name(f"{tar.name}.fresh")
+    with tarfile.open(tar) as old, tarfile.open(fresh, "w") as out:
+        for member in old:
+            if member.name not in names:
+                out.addfile(member, old.extractfile(member) if member.isreg() else None)
+    fresh.rename(tar)
 
 
 def _add_dependencies(tar: Path, requirements: Sequence[str]) -> None:

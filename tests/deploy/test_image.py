@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import weft
-from deploy.image import build, name
+from deploy.image import build, drop, name
 
 INSIDE = """
 root=$1; shift
@@ -98,3 +98,19 @@ def test_byte_code_is_used_whatever_the_time(image: Path) -> None:
 def test_nothing_is_of_the_machine_that_built_it(image: Path) -> None:
     """A container runtime brings these."""
     assert not [name for name in ("hostname", "resolv.conf", "machine-id") if (image / "etc" / name).exists()]
+
+
+def test_a_file_leaves_an_archive_and_everything_else_stays(tmp_path: Path) -> None:
+    tree, kept = tmp_path / "tree", "kept-" + "long" * 40
+    (tree / "etc").mkdir(parents=True)
+    for number in range(50):
+        (tree / "etc" / f"{kept}-{number}").write_bytes(bytes([number]) * 700 * number)
+    (tree / "etc" / "hostname").write_text("builder")
+    (tree / "etc" / "other").hardlink_to(tree / "etc" / f"{kept}-7")
+    subprocess.run(["tar", "--format=pax", "-cf", tmp_path / "tar", "-C", tree, "."], check=True)
+    drop(tmp_path / "tar", ("./etc/hostname",))
+    (tmp_path / "out").mkdir()
+    subprocess.run(["tar", "-xf", tmp_path / "tar", "-C", tmp_path / "out"], check=True)
+    (tree / "etc" / "hostname").unlink()
+    subprocess.run(["diff", "-r", tree, tmp_path / "out"], check=True)
+    assert (tmp_path / "out" / "etc" / "other").stat().st_nlink == 2
