@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections import Counter
-from pathlib import Path
 from uuid import uuid4
 
 from tests.gateway.features import shows
-from tests.gateway.scene import IN_A_ROW, PORTS, Shop, service
+from tests.gateway.scene import IN_A_ROW, Shop
 from tests.lab.waiting import until
 from tests.routes.scene import grant, route
-
-H2C = str(Path(__file__).parent / "h2c.py")
-HALF = """
-apiVersion: v1
-kind: Service
-metadata: {{name: half, namespace: shop}}
-spec: {{ports: [{{port: 80, targetPort: 8080}}]}}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {{name: half, namespace: shop, labels: {{kubernetes.io/service-name: half}}}}
-addressType: IPv4
-ports: [{{name: "", port: 8080}}]
-endpoints: [{{addresses: [{there}]}}, {{addresses: [{refusing}]}}]
-"""
 
 
 @shows("HTTPRoute", "MeshTrafficSplit")
@@ -160,13 +143,6 @@ def test_a_pods_own_address_is_not_routed(shop: Shop) -> None:
     shop.all_by("api", host=api.v4, port=8080)
 
 
-def test_a_backend_that_is_the_client_itself(shop: Shop) -> None:
-    apply(shop, to("api"))
-    shop.all_by("api", client=shop.lab.pod("api", "shop"))
-    for address in shop.lab.get("services", "api", "shop")["spec"]["clusterIPs"]:
-        shop.all_by("api", host=address, client=shop.lab.pod("api", "shop"))
-
-
 @shows("MeshHTTPRouteSimpleSameNamespace")
 def test_a_producer_route_is_for_every_namespace(shop: Shop) -> None:
     apply(shop, to("v1"))
@@ -282,25 +258,6 @@ def test_rewrites(shop: Shop) -> None:
     assert {one.echo["headers"]["host"] for one in shop.all_by("v1", "/host")} == {"one.example.org"}
 
 
-@shows("HTTPRouteBackendProtocolH2C")
-def test_a_backend_that_speaks_http2_only(shop: Shop) -> None:
-    """As its Service's port says; the client speaks HTTP/1.1. The port without the word gets what the client speaks."""
-    ready = {"tcpSocket": {"port": 8080}, "periodSeconds": 1}
-    command = [sys.executable, H2C, "two", "8080"]
-    shop.lab.run("two", command, namespace="shop", labels={"app": "two"}, readiness=ready)
-    ports = PORTS.replace("8081", "8080").replace("80,", "80, appProtocol: kubernetes.io/h2c,", 1)
-    shop.lab.apply(service("two", "shop", "two").replace(PORTS, ports))
-    shop.lab.pod("two", "shop", "Ready")
-    try:
-        apply(shop, to("two"))
-        shop.all_by("two")
-        apply(shop, "backendRefs: [{name: two, port: 81}]")
-        shop.all_get(502)
-    finally:
-        shop.lab.delete("pods", "two", namespace="shop")
-        shop.lab.delete("services", "two", namespace="shop")
-
-
 @shows("HTTPRouteRequestMirror", "HTTPRouteRequestMultipleMirrors", "HTTPRouteRequestPercentageMirror")
 def test_mirrors(shop: Shop) -> None:
     def mirror(name: str, share: str = "") -> str:
@@ -325,52 +282,6 @@ def test_mirrors(shop: Shop) -> None:
         until(lambda: near(seen("v2", f"{path}/{mark}"), share, 400), f"mirrored: {share}")  # noqa: B023
 
 
-@shows("HTTPRouteRequestTimeout", "HTTPRouteBackendTimeout")
-def test_timeouts(shop: Shop) -> None:
-    apply(
-        shop,
-        f"{at('/request')}, timeouts: {{request: 200ms}}, {to('v1')}",
-        f"{at('/backend')}, timeouts: {{backendRequest: 200ms}}, {to('v1')}",
-        f"{at('/none')}, timeouts: {{request: 0s}}, {to('v1')}",
-    )
-    for path in ("/request", "/backend"):
-        shop.all_by("v1", path)
-        shop.all_get(504, f"{path}?sleep=1", times=3)
-    shop.all_by("v1", "/none?sleep=1", times=2)
-
-
-@shows("HTTPRouteRetry", "HTTPRouteRetryBackendTimeout")
-def test_retries(shop: Shop) -> None:
-    apply(
-        shop,
-        f"{at('/twice')}, retry: {{codes: [503], attempts: 2, backoff: 10ms}}, {to('v1')}",
-        f"{at('/never')}, retry: {{codes: [503], attempts: 0}}, {to('v1')}",
-        f"{at('/late')}, retry: {{attempts: 2}}, timeouts: {{backendRequest: 500ms}}, {to('v1')}",
-    )
-
-    def once(path: str, times: int, how: str = "status=503") -> int:
-        return shop.ask(f"{path}?{how}&times={times}&key={uuid4().hex}", times=1)[0].status
-
-    assert {once("/twice", 2) for _ in range(5)} == {200}
-    assert {once("/twice", 3) for _ in range(5)} == {503}
-    assert once("/never", 1) == 503
-    assert [once("/late", times, "sleep=2") for times in (2, 3)] == [200, 504]
-
-
-@shows("HTTPRouteRetryConnectionError")
-def test_connections_that_fail_are_tried_again(shop: Shop) -> None:
-    """Of the Service's two endpoints one refuses them."""
-    there, refusing = (shop.lab.pod(name, "shop").v4 for name in ("v1", "client"))
-    shop.lab.apply(HALF.format(there=there, refusing=refusing))
-    try:
-        apply(shop, f"retry: {{attempts: 30, backoff: 1ms}}, {to('half')}")
-        (v4,) = (ip for ip in shop.lab.get("services", "api", "shop")["spec"]["clusterIPs"] if "." in ip)
-        shop.all_by("v1", host=v4)
-    finally:
-        shop.lab.delete("endpointslices", "half", namespace="shop")
-        shop.lab.delete("services", "half", namespace="shop")
-
-
 @shows("HTTPRouteCORS")
 def test_cors(shop: Shop) -> None:
     policy = "{allowOrigins: ['https://*.a.example'], allowMethods: [PUT], allowHeaders: [X-A], maxAge: 60}"
@@ -383,22 +294,6 @@ def test_cors(shop: Shop) -> None:
         assert one.headers["access-control-max-age"] == "60"
     for one in shop.all_by("v1", headers={"Origin": "https://b.example"}):
         assert "access-control-allow-origin" not in one.headers
-
-
-def test_sessions(shop: Shop) -> None:
-    """A session stays with one of the two pods of a Service; without one, both answer."""
-    apply(
-        shop,
-        f"{at('/cookie')}, sessionPersistence: {{cookie: {{name: s, path: /cookie}}}}, {to('pair')}",
-        f"{at('/header')}, sessionPersistence: {{sessionName: X-S, type: Header}}, {to('pair')}",
-        to("pair"),
-    )
-    for path, sent, said in (("/cookie", "Cookie", "set-cookie"), ("/header", "X-S", "x-s")):
-        started = {one.server: one.headers[said].split(";")[0] for one in shop.ask(path, times=60)}
-        assert started.keys() == {"v1", "v2"}
-        for server, session in started.items():
-            shop.all_by(server, path, headers={sent: session})
-    assert {one.server for one in shop.ask(times=60)} == {"v1", "v2"}
 
 
 @shows("MeshHTTPRouteNamedRouteRule", "HTTPRouteNamedRouteRule", "MeshHTTPRouteNamedRule")
