@@ -34,7 +34,7 @@ bench: packages-bench packages-cluster build
 cluster: packages-cluster build ## every program of a real Kubernetes from its Go module, once for all clones
 	@$(BIN)/python -m cluster build
 
-conformance: packages-cluster packages-image build ## Kubernetes' and Gateway API's own tests, unmodified; hours on two cores
+conformance: packages-cluster packages-image build ## Kubernetes' and Gateway API's own tests, unmodified
 	@status=0; for suite in kubernetes gateway; do $(BIN)/python -m cluster.upstream $$suite || status=1; done; exit $$status
 
 demo-kubernetes: packages-cluster packages-image build ## a real cluster of two nodes, weft by Helm, the shop on it
