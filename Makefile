@@ -23,7 +23,7 @@ demo: packages-demo build ## the main job, end to end, with real traffic
 	@$(BIN)/python -m examples.shop.demo
 
 test: packages-test packages-cluster packages-image build
-	@$(BIN)/pytest $(PYTEST_ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-kernels: packages-test build ## the whole namespace suite on 6.1 and 6.12
 	@$(BIN)/python -m tests.guest.suite 6.1 6.12

@@ -133,7 +133,7 @@ def test_a_write_that_fails_is_not_forgotten() -> None:
                 lab.apply(POLICY.replace("name: server", "name: another").replace("app: server", "app: nobody"))
             unchanged(pods)
             assert held.stop().outcome == "held"
-        until(lambda: not lab.status()["problems"], "the plan is in force", 20)
+        until(lambda: not lab.status()["problems"], "the plan is in force", 60)
         assert pods.stranger.probe("tcp", pods.server.v4, PORT).outcome == "open"
         assert pods.friend.probe("tcp", pods.server.v4, PORT).outcome == "timeout"
         lab.weft("status")

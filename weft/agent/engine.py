@@ -80,15 +80,15 @@ class Engine:
         """
         _, compiled, steps = self._plan(world)
         self._planned = None
-        self._check_room(steps)  # before Envoy is asked for what would not come into force
         try:
-            self._numbers.keep(compiled.numbering)
-        except StoreError as error:  # of use to the next agent only
-            log.error("%s", error)
-        self._layer7.prepare_or_report(compiled)
-        try:
+            self._check_room(steps)  # before Envoy is asked for what would not come into force
+            try:
+                self._numbers.keep(compiled.numbering)
+            except StoreError as error:  # of use to the next agent only
+                log.error("%s", error)
+            self._layer7.prepare_or_report(compiled)
             bumped = self._datapath.apply(self._held, steps)
-        except Exception:
+        except Exception:  # the kernel may hold more or less than we thought
             self._held = self._datapath.read()
             raise
         self._held = compiled.desired
