@@ -7,12 +7,12 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from time import monotonic, sleep
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.lab.waiting import until
 from weft.policy.httppath import Unacceptable, normalise
 from weft.proxy.spawn import binary
 
@@ -61,10 +61,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], s
         command = [str(binary()), "-c", str(folder / "envoy.json"), "--concurrency", "1"]
         process = subprocess.Popen([*command, "--use-dynamic-base-id"], stderr=log)
     try:
-        until = monotonic() + 20
-        while not listening.exists():
-            assert process.poll() is None and monotonic() < until, (folder / "log").read_text()
-            sleep(0.05)
+        until(lambda: _listens(listening, process), "Envoy listens", 20)
         yield lambda path: _ask(listening, path)
     finally:
         process.terminate()
@@ -94,6 +91,13 @@ def _config(listening: Path) -> dict[str, object]:
     chain = {"filters": [{"name": "http", "typed_config": manager}]}
     listener = {"name": "path", "address": {"pipe": {"path": str(listening)}}, "filter_chains": [chain]}
     return {"static_resources": {"listeners": [listener]}}
+
+
+def _listens(listening: Path, process: subprocess.Popen[bytes]) -> bool:
+    """Its file is there a moment earlier."""
+    assert process.poll() is None, (listening.parent / "log").read_text()
+    with socket.socket(socket.AF_UNIX) as connection:
+        return connection.connect_ex(str(listening)) == 0
 
 
 def _ask(listening: Path, path: str) -> str | None:
