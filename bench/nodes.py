@@ -17,6 +17,7 @@ from bench.tools import median_ratio
 from bench.weft_arm import policy
 from tests.lab.netns import inside, ip
 from tests.nodes.scene import Cluster
+from weft.datapath.kernel import Options
 
 NO_MESH, AGAIN, NO_MESH_VXLAN = "no mesh", "no mesh again", "no mesh, VXLAN"
 DIRECT, VXLAN = "weft direct", "weft VXLAN"
@@ -124,7 +125,7 @@ class WeftNodes(Plain):
 
     def _connect(self) -> None:
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-nodes-")))
-        cluster = self._stack.enter_context(Cluster(folder / "cluster", 2, self._tunnel))
+        cluster = self._stack.enter_context(Cluster(folder / "cluster", 2, self._tunnel, options=Options()))
         client = cluster.pod("default/client", "n1", {"app": "client"})
         server = cluster.pod("default/server", "n2", {"app": "server"})
         cluster.apply(policy(PORT, BULK_PORT))

@@ -115,7 +115,7 @@ class TestNode:
         """As an agent that starts again."""
         self.datapath.close()
         with self.inside():
-            self.datapath = Datapath.open(self.paths, OPTIONS)
+            self.datapath = Datapath.open(self.paths, self.datapath.options)
         self.held, self.compiler, self.ways = self.datapath.read(), Compiler(), None
         self.start(world)
         self.datapath.bump_revision()
@@ -149,9 +149,17 @@ class Pod:
 class Cluster:
     """Use as a context manager: what it made is gone afterwards, whatever happened."""
 
-    def __init__(self, folder: Path, count: int, tunnel: str = "", underlay: tuple[int, ...] = (4, 6)) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        count: int,
+        tunnel: str = "",
+        underlay: tuple[int, ...] = (4, 6),
+        options: Options = OPTIONS,
+    ) -> None:
         """``underlay``: families of the nodes' own addresses."""
         self._folder, self._count, self._tunnel, self._underlay = folder, count, tunnel, underlay
+        self._options = options
         self._name = f"c{os.getpid()}x{uuid.uuid4().hex[:6]}"
         self._stack = contextlib.ExitStack()
         self.nodes: dict[str, TestNode] = {}
@@ -225,7 +233,7 @@ class Cluster:
             ip("link", "set", "uplink", "up")
             for version in self._underlay:
                 ip(f"-{version}", "route", "add", "default", "via", f"{PREFIXES[version]}1")
-            datapath = Datapath.open(paths, OPTIONS)
+            datapath = Datapath.open(paths, self._options)
             config = NodeConfig(
                 spec.name, pod_cidrs=spec.pod_cidrs, router_addresses=tuple(cidr[1] for cidr in spec.pod_cidrs),
                 host_addresses=node.host_addresses(), tunnel=self._tunnel,
