@@ -132,6 +132,7 @@ async def learn(kubeconfig: Path) -> Json:
     compiled = Compiler().compile(world)
     planned = time.perf_counter()
     gc.collect()
+    heap.trim()  # as the agent does
     used = memory.usage()["anonymousBytes"]
     assert compiled.desired.ipcache is not None
     await api.close()

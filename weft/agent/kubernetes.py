@@ -23,6 +23,7 @@ from weft.model.policy import PolicyRef
 from weft.model.world import World
 from weft.policy.parties import pod_labels
 from weft.policy.select import selects
+from weft.runtime import heap
 from weft.runtime.ipam import AddressPool
 from weft.sources.kubernetes.api import Api
 from weft.sources.kubernetes.servicecidrs import service_cidrs
@@ -91,6 +92,7 @@ class KubernetesAgent(Agent):
     async def _serve(self) -> None:
         self._is_up = True
         self.commit(self._wanted)
+        heap.trim()
         socket = self.paths.run_dir / "cni.sock"
         await self._stack.enter_async_context(serve(self.pods, socket))
         self._spawn(self.source.run())

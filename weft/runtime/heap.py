@@ -16,3 +16,11 @@ def give_back() -> None:
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
+
+
+def trim() -> None:
+    """Pages that are free in the middle of the heap go back, too: after much was read at once (malloc_trim(3)). Other C
+    libraries know no such call."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
