@@ -120,7 +120,12 @@ class Lab:
     def stop_agent(self, how: signal.Signals = signal.SIGTERM) -> None:
         assert self._agent is not None
         self._agent.send_signal(how)
-        self._agent.wait(timeout=30 * SLOWNESS)
+        self.wait_agent()
+
+    def wait_agent(self) -> int:
+        """The exit code of an agent that ends."""
+        assert self._agent is not None
+        return self._agent.wait(timeout=30 * SLOWNESS)
 
     @property
     def agent_pid(self) -> int:

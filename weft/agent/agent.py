@@ -167,7 +167,7 @@ class Agent(ABC):
         self.engine.listeners.append(Naming(names, self.paths.cgroup, lambda: self.datapath.revision))
         world = await self._learn()
         self.engine.listeners += [RouteStatus(self.source), UdpClients(self.datapath, self._namespaces)]
-        self.commit(world)
+        self._commit_first(world)
         self.datapath.enforce()
         node.bring_up(self.config)
         resize(self._namespaces(), self.mtu)
@@ -220,6 +220,18 @@ class Agent(ABC):
             self.problems[KERNEL] = problem
         else:
             self.problems.pop(KERNEL, None)
+
+    def _commit_first(self, world: World) -> None:
+        """Maps that take the place of others have to hold everything. Errors: DatapathError, and the others stay."""
+        if not self.datapath.replaces_others:
+            self.commit(world)
+            return
+        self._wanted = world
+        try:
+            self.engine.commit(world)
+        except DatapathError as error:
+            self.datapath.withdraw()
+            raise DatapathError("the earlier maps stay in force", str(error)) from error
 
     def _commit_parts(self, world: World) -> list[str]:
         """Of a world that does not fit, the parts that do; returns the others: a policy too many holds up no pod."""

@@ -32,7 +32,7 @@ def entries(kernel: Desired) -> dict[MapName, int]:
 
 
 def check(kernel: Desired, steps: Sequence[Step], sizes: Mapping[str, int]) -> None:
-    """Errors: CapacityError with map, need and size for the first map that some step would overfill."""
+    """Errors: CapacityError with need and size for each map that some step would overfill."""
     now = entries(kernel)
     rooms = {name: sizes[name] - (name in LPM) for name in now}
     writes = [step for step in steps if not isinstance(step, BumpRevision)]
@@ -43,6 +43,8 @@ def check(kernel: Desired, steps: Sequence[Step], sizes: Mapping[str, int]) -> N
     """Maps that would not hold every put if none replaced an entry: there they are counted one by one."""
     changed: dict[MapName, dict[Any, bool]] = {name: {} for name in tight}
     """Key → whether it is there by now, for keys that the steps touch."""
+    needs: dict[MapName, int] = {}
+    """The most that a map without room would hold on the way."""
     for write in writes:
         if write.map not in tight:
             continue
@@ -52,12 +54,24 @@ def check(kernel: Desired, steps: Sequence[Step], sizes: Mapping[str, int]) -> N
                 before = touched[key] if key in touched else _holds(kernel, write.map, key)
                 touched[key] = there
                 now[write.map] += there - before
-        if now[write.map] > rooms[write.map]:
-            sized = SIZED_BY.get(write.map, write.map)
-            raise CapacityError(
-                f"map {write.map}", f"the change needs {now[write.map]} entries, it has room for {rooms[write.map]}",
-                f"nothing was changed; start the agent with a larger --map-size {sized}=ENTRIES, or ask for less",
-            )  # fmt: skip
+        if now[write.map] > max(rooms[write.map], needs.get(write.map, 0)):
+            needs[write.map] = now[write.map]
+    if needs:
+        (first, cause), *others = (
+            (f"map {name}", f"the change needs {need} entries, it has room for {rooms[name]}")
+            for name, need in needs.items()
+        )
+        cause += "".join(f"; {what}: {more}" for what, more in others)
+        raise CapacityError(first, cause, f"nothing was changed; start the agent with {_sizes(needs)}, or ask for less")
+
+
+def _sizes(needs: Mapping[MapName, int]) -> str:
+    """Options that are just enough."""
+    sizes: dict[str, int] = {}
+    for name, need in needs.items():
+        sized = SIZED_BY.get(name, name)
+        sizes[sized] = max(sizes.get(sized, 0), need + (name in LPM))
+    return " ".join(f"--map-size {name}={size}" for name, size in sizes.items()) + " or more"
 
 
 def _holds(kernel: Desired, name: MapName, key: Any) -> bool:

@@ -36,6 +36,8 @@ FROM_POD, TO_POD, FROM_PROXY, FROM_TUNNEL = "from_pod", "to_pod", "from_proxy", 
 QUERY, DIALLED, START_EXPIRY = "query", "dialled", "start_expiry"
 PROXY_LISTEN, PROXY_OPENED, PROXY_FIND = "proxy_listen", "proxy_opened", "proxy_find"
 _FIND_AT_ONCE = 64
+_UNFINISHED = "__new"
+"""End of the name of a folder that is being filled with pins."""
 _TIMER_ATTEMPTS, _TIMER_PAUSE = 500, 0.01
 """bpf_timer_init() takes memory only where it need not wait: for a moment there may be none (Linux 6.18). Seconds."""
 
@@ -123,7 +125,7 @@ class Datapath:
             loaded.load()
             (paths.pin_dir / "links").mkdir(parents=True, exist_ok=True)
             if not folder.exists():
-                unfinished = folder.with_name(f"{folder.name}__new")
+                unfinished = folder.with_name(f"{folder.name}{_UNFINISHED}")
                 remove_pins(unfinished)
                 unfinished.mkdir()
                 for name in names:
@@ -145,6 +147,18 @@ class Datapath:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def replaces_others(self) -> bool:
+        """Whether maps of another shape are in force until ``enforce``."""
+        return any(
+            folder not in (self._links, self._folder) and not folder.name.endswith(_UNFINISHED)
+            for folder in self.paths.pin_dir.iterdir()
+        )
+
+    def withdraw(self) -> None:
+        """Instead of ``enforce``: what was in force stays so, and these maps go."""
+        remove_pins(self._folder)
 
     # ---- attaching ------------------------------------------------------------------------------------------------
 
