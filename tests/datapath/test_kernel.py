@@ -102,6 +102,9 @@ def test_a_plan_that_does_not_fit_is_refused_whole(running: Node) -> None:
     ):
         running.datapath.apply(before, [Write("endpoints", {WIDE: ENTRY}), Write("policy", many)])
     assert running.datapath.read() == before
+    members = {BackendKey(4, n): Backend(WIDE, n) for n in range(SIZES["backends"] + 1)}
+    with pytest.raises(CapacityError, match="with --map-size policy=1025 --map-size backends=65 or more"):
+        running.datapath.apply(before, [Write("policy", many), Write("backends", members)])
     some = dict(list(many.items())[:600])
     running.apply(Write("policy", some))
     following = {key._replace(table=TableId(10)): entry for key, entry in some.items()}
