@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tests.flows.scene import ALLOW_RULE, OFFSET_NS, address, names
 from weft.flows.names import NameBook
 from weft.flows.store import FlowStore
 from weft.model.http import HttpMatch, HttpPermission, HttpRuleSet
-from weft.model.l7 import L7Record, L7Verdict, Phase, PolicyRuleRef, RouteRuleRef
+from weft.model.l7 import L7Batch, L7Entry, L7Record, L7Verdict, Phase, PolicyRuleRef, RouteRuleRef
 from weft.model.net import RuleId
 from weft.model.objects import NamespacedName
 from weft.model.origin import Origin
@@ -79,10 +80,39 @@ def routed(**changes: Any) -> L7Record:
     return made._replace(rule=RouteRuleRef(ROUTE, 0))._replace(**changes)
 
 
+class Given(L7Entry):
+    def __init__(self, record: L7Record) -> None:
+        self._record = record
+
+    @property
+    def end_ns(self) -> int:
+        return self._record.time_ns + self._record.latency_ns
+
+    def record(self) -> L7Record:
+        return self._record
+
+
+class GivenBatch(L7Batch):
+    """As Envoy's, but of values."""
+
+    def __init__(self, *records: L7Record, nbytes: int = 0) -> None:
+        self._records, self._nbytes = records, nbytes
+
+    @property
+    def nbytes(self) -> int:
+        return self._nbytes
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def entries(self) -> Sequence[L7Entry]:
+        return [Given(record) for record in self._records]
+
+
 def store_with(*records: L7Record, **options: Any) -> FlowStore:
     from tests.flows.scene import NODE
     from weft.flows.ring import ByteRing
 
     store = FlowStore(ByteRing(64), book(), NODE, lambda: OFFSET_NS, **options)
-    store.take_l7(records)
+    store.take_l7(GivenBatch(*records))
     return store

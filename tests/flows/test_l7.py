@@ -55,7 +55,7 @@ CASES: dict[str, L7Record] = {
 
 
 def flow_of(made: L7Record) -> dict[str, Any]:
-    (found,) = store_with(made, headers=["x-user"]).query(FlowsRequest())
+    (found,) = store_with(made).query(FlowsRequest())
     assert found["time"] == found["flow"]["time"] and found["node_name"] == "node-1"
     flow: dict[str, Any] = found["flow"]
     return flow

@@ -11,11 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.flows import naive
-from tests.flows.l7scene import SECOND, TRACE_ID, refused, request, routed, store_with
+from tests.flows.l7scene import SECOND, TRACE_ID, Given, GivenBatch, refused, request, routed, store_with
 from tests.flows.scene import OFFSET_NS, STEADY, address, event, record
 from tests.flows.test_filters import VALUES, flow_events, some
 from weft.datapath.layouts import FlowEvent
-from weft.flows import l7codec
 from weft.flows.hubble import record_uuid, timestamp
 from weft.flows.l7ring import L7Ring
 from weft.flows.names import Names
@@ -75,7 +74,7 @@ def test_a_clock_that_is_set_moves_all_flows_alike() -> None:
     offsets = [OFFSET_NS]
     store = store_with()
     moved = FlowStore(store.ring, store.names, store.node, lambda: offsets[0])
-    moved.take_l7(numbered(2))
+    moved.take_l7(GivenBatch(*numbered(2)))
     moved.append(layer4(1, 3))
     offsets[0] += 3600 * SECOND
     assert ports(moved.query(FlowsRequest())) == [1, 2, 3]
@@ -83,12 +82,13 @@ def test_a_clock_that_is_set_moves_all_flows_alike() -> None:
 
 
 def test_statistics_are_exact() -> None:
-    store = store_with(l7_ring=L7Ring(max_bytes=2000, segment_bytes=500))
-    store.take_l7(numbered(*range(1, 41)))
+    store = store_with(l7_ring=L7Ring(max_bytes=4000))
+    for number in range(1, 41):
+        store.take_l7(GivenBatch(*numbered(number)))
     store.set_l7_lost(7)
     said = store.l7_statistics()
     assert said["seen_flows"] == 40 == said["num_flows"] + said["overwritten"] and said["overwritten"] > 20
-    assert said["proxy_lost"] == 7 and said["bytes"] <= said["max_bytes"] == 2000
+    assert said["proxy_lost"] == 7 and said["bytes"] <= said["max_bytes"] == 4000
     kept = list(range(1, 41))[-said["num_flows"] :]
     assert ports(store.query(FlowsRequest())) == kept
     assert store.statistics()["seen_flows"] == 0
@@ -109,7 +109,7 @@ def test_uuids_lead_back_to_their_record() -> None:
 def test_queries_of_layer_4_alone_do_not_look_at_layer_7(monkeypatch: pytest.MonkeyPatch) -> None:
     store = store_with(request(), refused())
     store.append(layer4(1))
-    monkeypatch.setattr(l7codec, "decode", None)
+    monkeypatch.setattr(Given, "record", None)
     for fields in ({"event_type": [{"type": 5}]}, {"tcp_flags": [{"SYN": True}]}, {"protocol": ["udp"]}):
         list(store.query(asked(fields)))
     with pytest.raises(TypeError):
@@ -151,10 +151,10 @@ def test_following_shows_both_layers() -> None:
         waiting = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0)
         assert not waiting.done()
-        store.take_l7(numbered(3, 2))
+        store.take_l7(GivenBatch(*numbered(3, 2)))
         assert ports([await asyncio.wait_for(waiting, 5), *await take(stream, 1)]) == [2, 3]
         store.append(layer4(4))
-        store.take_l7(numbered(4.5))
+        store.take_l7(GivenBatch(*numbered(4.5)))
         assert ports(await take(stream, 2)) == [4, 4.5]
 
     asyncio.run(scenario())
@@ -162,11 +162,12 @@ def test_following_shows_both_layers() -> None:
 
 def test_followers_learn_what_they_missed_and_what_envoy_lost() -> None:
     async def scenario() -> None:
-        store = store_with(l7_ring=L7Ring(max_bytes=2000, segment_bytes=500))
+        store = store_with(l7_ring=L7Ring(max_bytes=4000))
         every, only_layer4 = (store.stream(FlowsRequest(follow=True, whitelist=allow)) for allow in ((), LAYER_4))
         waiting = [asyncio.ensure_future(anext(stream)) for stream in (every, only_layer4)]
         await asyncio.sleep(0)
-        store.take_l7(numbered(*range(1, 41)))
+        for number in range(1, 41):
+            store.take_l7(GivenBatch(*numbered(number)))
         store.set_l7_lost(5)
         missed = store.l7_statistics()["overwritten"]
         assert (await waiting[0])["lost_events"] == {"source": "OBSERVER_EVENTS_QUEUE", "num_events_lost": "5"}
@@ -239,7 +240,7 @@ def sensible(item: dict[str, Any]) -> bool:
 def test_filters_choose_what_hubble_s_rules_choose(
     records: list[L7Record], events: list[FlowEvent], allow: list[dict[str, Any]], deny: list[dict[str, Any]]
 ) -> None:
-    store = store_with(*records, headers=["x-user", "x-b"])
+    store = store_with(*records)
     store.append(b"".join(map(record, events)))
     every = [found["flow"] for found in store.query(FlowsRequest())]
     assert len(every) == len(events) + len(records)
@@ -251,7 +252,7 @@ def test_filters_choose_what_hubble_s_rules_choose(
 @settings(STEADY, max_examples=20)
 @given(st.lists(l7_records, min_size=1, max_size=12))
 def test_every_value_of_every_field_alone(records: list[L7Record]) -> None:
-    store = store_with(*records, headers=["x-user", "x-b"])
+    store = store_with(*records)
     every = [found["flow"] for found in store.query(FlowsRequest())]
     for name, values in MIXED.items():
         for value in values:
@@ -287,16 +288,13 @@ def shown(store: FlowStore, line: str) -> list[str]:
     ],
 )
 def test_flags(line: str, expected: list[str]) -> None:
-    headers = (("x-user", "anna"), ("cookie", "s3cret"))
     store = store_with(
         refused(time_ns=OFFSET_NS),
-        request(time_ns=OFFSET_NS + 1, trace_id=TRACE_ID, request_headers=headers),
+        request(time_ns=OFFSET_NS + 1, trace_id=TRACE_ID, request_headers=(("x-user", "anna"),)),
         routed(time_ns=OFFSET_NS + 2, method="PUT", status=503, path="/private", verdict=L7Verdict.ERROR),
-        headers=["X-User", "Cookie"],
     )
     store.append(layer4(1, 2))
     assert shown(store, line) == expected
-    assert "s3cret" not in str(list(store.query(FlowsRequest())))
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from weft.datapath.netns import entered
 from weft.datapath.node import mounts
 from weft.model.desired import Listener
 from weft.model.http import HeaderMatch, HttpMatch, HttpPermission, HttpRuleSet
-from weft.model.l7 import L7Record
+from weft.model.l7 import L7Batch, L7Record
 from weft.model.net import RuleId
 from weft.model.objects import NamespacedName
 from weft.model.route import ClusterEndpoint, ClusterRef
@@ -196,9 +196,13 @@ class Scene:
         os.kill(self.pid, signal.SIGKILL)
 
 
+def take(batch: L7Batch, records: list[L7Record]) -> None:
+    records += [record for entry in batch.entries() if (record := entry.record())]
+
+
 def again(scene: Scene, cgroup: Path) -> Proxy:
     """The proxy of an agent that starts beside what the scene's left."""
-    return Proxy(scene.proxy.paths.directory, cgroup, "scene", on_records=scene.records.extend)
+    return Proxy(scene.proxy.paths.directory, cgroup, "scene", on_log=lambda batch: take(batch, scene.records))
 
 
 def cgroup_of(name: str) -> Path:
@@ -220,7 +224,7 @@ def scene(name: str, **options: Any) -> Iterator[Scene]:
                 directory,
                 cgroup,
                 "scene",
-                on_records=records.extend,
+                on_log=lambda batch: take(batch, records),
                 on_exit=lambda: exits.append(0.0),
                 log_headers=("User-Agent", "Authorization"),
                 **options,

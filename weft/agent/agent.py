@@ -149,7 +149,7 @@ class Agent(ABC):
         names = NameBook()
         run = random.SystemRandom().getrandbits(64)
         this_node = NodeInfo(self.config.name, self.config.cluster, run)
-        self.flows = FlowStore(ByteRing(), names, this_node, headers=self._settings.log_headers)
+        self.flows = FlowStore(ByteRing(), names, this_node)
         self.layer7 = Layer7(
             self.paths,
             self.datapath,

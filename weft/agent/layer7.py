@@ -31,7 +31,7 @@ from weft.runtime import cgroup
 from weft.sources.errors import ManifestErrors
 
 if TYPE_CHECKING:
-    from weft.model.l7 import L7Record
+    from weft.model.l7 import L7Batch
 
 log = logging.getLogger("weft.layer7")
 
@@ -61,7 +61,7 @@ class Layer7:
         self,
         paths: NodePaths,
         datapath: Datapath,
-        take_in: Callable[[Sequence[L7Record]], None],
+        take_in: Callable[[L7Batch], None],
         problem: Callable[[str], None],
         call_soon: Callable[..., object],
         log_headers: Sequence[str] = (),
@@ -70,7 +70,7 @@ class Layer7:
         external: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``take_in``: records of Envoy's access log. ``problem``: what is wrong with Envoy now, or "" for nothing.
+        """``take_in``: Envoy's access log. ``problem``: what is wrong with Envoy now, or "" for nothing.
 
         ``external``: a pod of its own starts Envoy (weft.proxy.launcher). ``call_soon``: the agent's loop's
         ``call_soon_threadsafe``, by which Envoy's thread speaks to it.
@@ -82,7 +82,7 @@ class Layer7:
             _directory(paths),
             _cgroup(paths),
             paths.name,
-            on_records=self._records,
+            on_log=self._take_log,
             on_exit=self._exit,
             log_headers=log_headers,
             otlp=otlp,
@@ -199,9 +199,9 @@ class Layer7:
     def status(self) -> ProxyStatus:
         return self._proxy.status()
 
-    def _records(self, records: list[L7Record]) -> None:
+    def _take_log(self, batch: L7Batch) -> None:
         """In the proxy's thread."""
-        self._call_soon(self._take_in, records)
+        self._call_soon(self._take_in, batch)
 
     def _exit(self) -> None:
         """In the proxy's thread, before Envoy is started again; the agent's loop may be busy until after that."""

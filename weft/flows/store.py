@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from weft.flows import l7codec
 from weft.flows.decode import boot_offset_ns, decode
 from weft.flows.filters import Predicate, compile_request
 from weft.flows.hubble import Json, NodeInfo, lost_response, response, uuid_number
@@ -22,7 +21,7 @@ from weft.flows.prefilter import Prefilter, layer7_possible
 from weft.flows.query import FlowsRequest
 from weft.flows.ring import RECORD, ByteRing, Span
 from weft.flows.view import FlowView
-from weft.model.l7 import L7Record
+from weft.model.l7 import L7Batch
 
 KERNEL, PROXY, OVERWRITTEN = "PERF_EVENT_RING_BUFFER", "OBSERVER_EVENTS_QUEUE", "HUBBLE_RING_BUFFER"
 """flow.LostEventSource: lost between kernel and agent; between Envoy and agent; overwritten before a reader came."""
@@ -30,7 +29,7 @@ L7_NUMBERS = 1 << 61
 """Added to the number of a layer-7 record: its uuid is of another range than those of layer 4."""
 _BREATH = 32
 """Records, or answers, in a row before the loop may do something else."""
-_AT_ONCE = 1024
+_AT_ONCE = 512
 """Layer-7 records that a follower takes at once."""
 
 
@@ -46,8 +45,7 @@ Found = FlowView | Breath
 class FlowStore:
     """One event loop writes and reads.
 
-    ``boot_offset``: what to add to CLOCK_BOOTTIME for the wall clock, asked once for each query. ``headers``: names of
-    request headers that may be kept (any case); of credentials the value never is.
+    ``boot_offset``: what to add to CLOCK_BOOTTIME for the wall clock, asked once for each query.
     """
 
     def __init__(
@@ -58,11 +56,9 @@ class FlowStore:
         boot_offset: Callable[[], int] = boot_offset_ns,
         *,
         l7_ring: L7Ring | None = None,
-        headers: Collection[str] = (),
     ) -> None:
         self.ring, self.names, self.node = ring, names, node
         self.l7_ring = L7Ring() if l7_ring is None else l7_ring
-        self._headers = frozenset(name.lower() for name in headers)
         self._boot_offset = boot_offset
         self._news = asyncio.Event()
 
@@ -71,13 +67,9 @@ class FlowStore:
         self.ring.append(records)
         self._wake()
 
-    def take_l7(self, records: Iterable[L7Record]) -> None:
-        """Records of Envoy's access log, as they come; wakes followers. Only in the store's own loop."""
-        offset_ns = self._boot_offset()
-        for record in records:
-            # Kept by CLOCK_BOOTTIME, as the kernel's records are, so that a clock that is set moves all flows alike.
-            end_ns = record.time_ns + record.latency_ns - offset_ns
-            self.l7_ring.append(end_ns, l7codec.encode(record, self._headers))
+    def take_l7(self, batch: L7Batch) -> None:
+        """Entries of Envoy's access log, as they come; wakes followers. Only in the store's own loop."""
+        self.l7_ring.append(batch, self._boot_offset())
         self._wake()
 
     def set_l7_lost(self, total: int) -> None:
@@ -122,7 +114,8 @@ class FlowStore:
         if number is not None and number >= L7_NUMBERS:
             if not self.l7_ring.begin <= number - L7_NUMBERS < self.l7_ring.end:
                 return None
-            return self._l7_view(self.l7_ring.entry(number - L7_NUMBERS), self._boot_offset(), Join(self.ring))
+            entry = self.l7_ring.entry(number - L7_NUMBERS)
+            return self._l7_view(entry, entry.time_ns + self._boot_offset(), Join(self.ring))
         if number is None or not self.ring.begin <= number < self.ring.end:
             return None
         return self._view(self.ring.record(number), 0, number, self._boot_offset())
@@ -191,9 +184,10 @@ class FlowStore:
         packet = decode(data, start)
         return FlowView(packet, number, packet.time_ns + offset_ns, self.names)
 
-    def _l7_view(self, entry: Entry, offset_ns: int, join: Join) -> L7View:
-        wall_ns = entry.time_ns + offset_ns
-        record = l7codec.decode(entry.data, wall_ns)
+    def _l7_view(self, entry: Entry, wall_ns: int, join: Join) -> L7View | None:
+        record = entry.unread.record()
+        if record is None:
+            return None
         return L7View(record, entry.time_ns, L7_NUMBERS + entry.number, self.names, join, wall_ns=wall_ns)
 
 
@@ -247,21 +241,21 @@ class _Search:
     def _layer7(self, newest_first: bool) -> Iterator[Found]:
         if not self.layer7:
             return
-        since, until = (None if bound is None else bound - self._offset_ns for bound in (self._since, self._until))
-        entries = self._store.l7_ring.entries(since_ns=since, until_ns=until, newest_first=newest_first)
+        entries = self._store.l7_ring.entries(newest_first=newest_first)
         yield from self.layer7_matches(in_order(entries, newest_first=newest_first))
 
     def layer7_matches(self, entries: Iterable[Entry]) -> Iterator[Found]:
         for count, entry in enumerate(entries, 1):
-            view = self._store._l7_view(entry, self._offset_ns, self._join)
-            if self._in_time(view) and self._matches(view):
+            wall_ns = entry.time_ns + self._offset_ns
+            view = self._store._l7_view(entry, wall_ns, self._join) if self._in_time(wall_ns) else None
+            if view is not None and self._matches(view):
                 yield view
             if count % _BREATH == 0:
-                yield Breath(view.wall_ns)
+                yield Breath(wall_ns)
 
-    def _in_time(self, view: FlowView) -> bool:
-        after = self._since is None or view.wall_ns >= self._since
-        return after and (self._until is None or view.wall_ns <= self._until)
+    def _in_time(self, wall_ns: int) -> bool:
+        after = self._since is None or wall_ns >= self._since
+        return after and (self._until is None or wall_ns <= self._until)
 
     def matches(self, span: Span, *, newest_first: bool = False) -> Iterator[Found]:
         """Those of a span that match. The span's bytes are copied first: a caller may let new records in between."""
@@ -273,7 +267,7 @@ class _Search:
         order = range(span.length - 1, -1, -1) if newest_first else range(span.length)
         for count, index in enumerate(filter(candidates.__getitem__, order), 1):
             view = store._view(data, index * RECORD, span.first + index, self._offset_ns)
-            if self._in_time(view) and self._matches(view):
+            if self._in_time(view.wall_ns) and self._matches(view):
                 yield view
             if count % _BREATH == 0:
                 yield Breath(view.wall_ns)

@@ -6,8 +6,9 @@ keeps on both of its legs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from weft.model.net import IPAddress
 from weft.model.route import RouteRef
@@ -108,3 +109,28 @@ class L7Record(NamedTuple):
     def url(self) -> str:
         """``http://product-api/public?x=1``; empty for a connection without a request."""
         return f"{self.scheme or 'http'}://{self.host}{self.path}" if self.method else ""
+
+
+class L7Entry(Protocol):
+    """A record that nobody has read yet."""
+
+    @property
+    def end_ns(self) -> int:
+        """When the answer was there (without one: when the request began); nanoseconds since 1970 (wall clock)."""
+
+    def record(self) -> L7Record | None:
+        """None: of a connection that is none of weft's."""
+
+
+class L7Batch(Protocol):
+    """Entries of Envoy's access log as they came, in bytes: most are forgotten without ever having been read, and
+    reading one takes longer than Envoy takes for the request."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+    def __len__(self) -> int:
+        """How many entries."""
+
+    def entries(self) -> Sequence[L7Entry]:
+        """In Envoy's order, which is nearly that of their ends."""

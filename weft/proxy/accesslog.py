@@ -1,23 +1,26 @@
-"""Envoy's access log service: each entry becomes a ``L7Record``."""
+"""Envoy's access log service: entries are kept as they come, and become ``L7Record`` when somebody asks."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from envoy.config.core.v3.address_pb2 import Address
+from envoy.config.core.v3.base_pb2 import RequestMethod
 from envoy.data.accesslog.v3.accesslog_pb2 import AccessLogCommon, HTTPAccessLogEntry, TCPAccessLogEntry
 from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage, StreamAccessLogsResponse
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.protobuf.wrappers_pb2 import StringValue
 from grpclib.const import Cardinality, Handler
 from grpclib.exceptions import StreamTerminatedError
 
-from weft.model.l7 import L7Record, L7Verdict, Phase, PolicyRuleRef, RouteRuleRef
+from weft.model.l7 import L7Batch, L7Entry, L7Record, L7Verdict, Phase, PolicyRuleRef, RouteRuleRef
 from weft.model.net import IPAddress
-from weft.proxy import names
-from weft.proxy.listeners import SECRET_HEADERS, TRACE_HEADERS
+from weft.proxy import names, redact
+from weft.proxy.listeners import SECRET_HEADERS
 
 if TYPE_CHECKING:
     from grpclib.server import Stream
@@ -55,41 +58,104 @@ _NO_ADDRESS = ipaddress.IPv4Address(0)
 
 
 class AccessLog:
-    """grpclib service. ``receive`` gets the records of one message, in the thread of the loop."""
+    """grpclib service. ``receive`` gets the entries of one message, in the thread of the loop. ``headers``: names of
+    request headers that records have; those that carry credentials are left out."""
 
-    def __init__(self, receive: Callable[[list[L7Record]], None]) -> None:
+    def __init__(self, receive: Callable[[L7Batch], None], headers: Collection[str] = ()) -> None:
         self._receive = receive
+        self._headers = frozenset(map(str.lower, headers)) - SECRET_HEADERS
 
     def __mapping__(self) -> dict[str, Handler]:
         path = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
-        return {path: Handler(self._serve, Cardinality.STREAM_UNARY, StreamAccessLogsMessage, StreamAccessLogsResponse)}
+        return {path: Handler(self._serve, Cardinality.STREAM_UNARY, _Unread, StreamAccessLogsResponse)}
 
     async def _serve(self, stream: Stream[Any, Any]) -> None:
         try:
             async for message in stream:
-                self._receive(list(records(message)))
+                self._receive(Batch(message, self._headers))
         except StreamTerminatedError:
             pass
 
 
-def records(message: StreamAccessLogsMessage) -> Iterator[L7Record]:
-    """Entries of connections that are not a listener's of weft's are left out."""
-    for entry in message.http_logs.log_entry:
-        record = http_record(entry)
-        if record is not None:
-            yield record
-    for connection in message.tcp_logs.log_entry:
-        record = tcp_record(connection)
-        if record is not None:
-            yield record
+class _Unread(bytes):
+    """A StreamAccessLogsMessage as it came."""
+
+    @classmethod
+    def FromString(cls, data: bytes) -> _Unread:  # noqa: N802
+        return cls(data)
+
+
+class Batch(L7Batch):
+    """``data``: a StreamAccessLogsMessage. Passwords in it go before it is kept. Errors: DecodeError."""
+
+    __slots__ = ("_count", "_data", "_headers")
+
+    def __init__(self, data: bytes, headers: Collection[str] = ()) -> None:
+        message = StreamAccessLogsMessage.FromString(data)
+        self._count = len(message.http_logs.log_entry) + len(message.tcp_logs.log_entry)
+        self._headers = headers
+        if b"@" in data:
+            for entry in message.http_logs.log_entry:
+                entry.request.authority = redact.host(entry.request.authority)
+            data = message.SerializeToString()
+        self._data = data
+
+    @property
+    def nbytes(self) -> int:
+        return len(self._data)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def entries(self) -> Sequence[L7Entry]:
+        message = StreamAccessLogsMessage.FromString(self._data)
+        http = [HttpEntry(entry, self._headers) for entry in message.http_logs.log_entry]
+        return [*http, *map(TcpEntry, message.tcp_logs.log_entry)]
+
+
+class HttpEntry(L7Entry):
+    __slots__ = ("_entry", "_headers")
+
+    def __init__(self, entry: HTTPAccessLogEntry, headers: Collection[str] = ()) -> None:
+        self._entry, self._headers = entry, headers
+
+    @property
+    def end_ns(self) -> int:
+        return _end(self._entry.common_properties, answered=self._entry.response.response_code.value != 0)
+
+    def record(self) -> L7Record | None:
+        return http_record(self._entry, self._headers)
+
+
+class TcpEntry(L7Entry):
+    __slots__ = ("_entry",)
+
+    def __init__(self, entry: TCPAccessLogEntry) -> None:
+        self._entry = entry
+
+    @property
+    def end_ns(self) -> int:
+        return _end(self._entry.common_properties, answered=True)
+
+    def record(self) -> L7Record | None:
+        return tcp_record(self._entry)
+
+
+def _end(common: AccessLogCommon, answered: bool) -> int:
+    return _nanoseconds(common.start_time) + (_latency(common) if answered else 0)
 
 
 def _latency(common: AccessLogCommon) -> int:
     """To the answer's last byte; a client that is gone before Envoy notes that has its request's whole time."""
-    return int(common.time_to_last_downstream_tx_byte.ToNanoseconds() or common.duration.ToNanoseconds())
+    return _nanoseconds(common.time_to_last_downstream_tx_byte) or _nanoseconds(common.duration)
 
 
-def http_record(entry: HTTPAccessLogEntry) -> L7Record | None:
+def _nanoseconds(time: Timestamp | Duration) -> int:
+    return int(time.seconds) * 1_000_000_000 + int(time.nanos)
+
+
+def http_record(entry: HTTPAccessLogEntry, shown: Collection[str] = ()) -> L7Record | None:
+    """``shown``: headers (lower case) that the record has."""
     common, request, response = entry.common_properties, entry.request, entry.response
     origin = _origin(common)
     if origin is None:
@@ -97,7 +163,7 @@ def http_record(entry: HTTPAccessLogEntry) -> L7Record | None:
     number, phase, _ = origin
     rule, mismatches = names.parse_route(common.route_name)
     status = response.response_code.value
-    headers = {name: value for name, value in request.request_headers.items() if name not in SECRET_HEADERS}
+    headers = {name: redact.text(value) for name, value in request.request_headers.items()}
     trace = headers.get("traceparent", "")
     grpc = response.response_trailers.get("grpc-status") or response.response_headers.get("grpc-status")
     upstream, upstream_port = _address(common.upstream_remote_address)
@@ -105,9 +171,8 @@ def http_record(entry: HTTPAccessLogEntry) -> L7Record | None:
     # Of the connection; the other field believes x-forwarded-for.
     client, client_port = _address(common.downstream_direct_remote_address)
     verdict, details = _judge(common, response.response_code_details, status, rule, grpc is not None)
-    known_method = request.request_method != 0
     return L7Record(
-        time_ns=common.start_time.ToNanoseconds(),
+        time_ns=_nanoseconds(common.start_time),
         latency_ns=_latency(common) if status else 0,
         client=client or _NO_ADDRESS,
         client_port=client_port,
@@ -119,17 +184,19 @@ def http_record(entry: HTTPAccessLogEntry) -> L7Record | None:
         phase=phase,
         protocol=_VERSIONS.get(entry.protocol_version, "TCP"),
         verdict=verdict,
-        method=_method(request) if known_method else "",
-        scheme=request.scheme,
-        host=request.authority,
-        path=request.path,
-        original_path=request.original_path if request.original_path != request.path else "",
+        method=RequestMethod.Name(request.request_method) if request.request_method else "",
+        scheme=redact.text(request.scheme),
+        host=redact.host(request.authority),
+        path=redact.text(request.path, redact.MAX_PATH),
+        original_path=redact.text(request.original_path, redact.MAX_PATH)
+        if request.original_path != request.path
+        else "",
         status=status,
         grpc_status=int(grpc) if grpc and grpc.isdecimal() else None,
         rule=rule,
         details=details,
         mismatches=mismatches,
-        request_headers=tuple(sorted(headers.items())),
+        request_headers=tuple(sorted(pair for pair in headers.items() if pair[0] in shown))[: redact.MAX_HEADERS],
         request_bytes=request.request_body_bytes,
         response_bytes=response.response_body_bytes,
         request_id=headers.get("x-request-id", ""),
@@ -153,7 +220,7 @@ def tcp_record(entry: TCPAccessLogEntry) -> L7Record | None:
     else:
         verdict, details = _judge(common, "", 0, None, False)
     return L7Record(
-        time_ns=common.start_time.ToNanoseconds(),
+        time_ns=_nanoseconds(common.start_time),
         latency_ns=_latency(common),
         client=client or _NO_ADDRESS,
         client_port=client_port,
@@ -221,17 +288,10 @@ _parse = lru_cache(maxsize=4096)(ipaddress.ip_address)
 """Most of the time that a record takes; the same few addresses come again and again."""
 
 
-def _method(request: Any) -> str:
-    name: str = (
-        request.DESCRIPTOR.fields_by_name["request_method"].enum_type.values_by_number[request.request_method].name
-    )
-    return name
-
-
 def _trace_id(traceparent: str) -> str:
     """W3C Trace Context: version-traceid-parentid-flags."""
     parts = traceparent.split("-")
     return parts[1] if len(parts) >= 4 and len(parts[1]) == 32 else ""
 
 
-__all__ = ["TRACE_HEADERS", "AccessLog", "http_record", "records", "tcp_record"]
+__all__ = ["AccessLog", "Batch"]

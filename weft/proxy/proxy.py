@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from weft.model.desired import Listener
-from weft.model.l7 import L7Record
+from weft.model.l7 import L7Batch
 from weft.model.route import ClusterEndpoint, ClusterRef
 from weft.proxy.bootstrap import Paths
 from weft.proxy.launcher import Launcher
@@ -39,7 +39,7 @@ class Proxy:
     """Every method may be called from any one thread at a time, and none returns before it is done.
 
     ``directory``: Envoy's run directory, made 0700 for its user. ``cgroup``: its control group, made if missing.
-    ``on_records`` and ``on_exit`` are called in the proxy's own thread and must neither block nor call the proxy;
+    ``on_log`` and ``on_exit`` are called in the proxy's own thread and must neither block nor call the proxy;
     ``on_exit`` once for each end of Envoy that was not asked for, before it is started again. ``otlp``: who gets
     spans; None: there are none. ``enter``: for the time of the context it returns, the calling thread is in the
     network namespace that Envoy runs in.
@@ -53,7 +53,7 @@ class Proxy:
         cgroup: Path,
         node: str,
         *,
-        on_records: Callable[[list[L7Record]], None] = _ignore,
+        on_log: Callable[[L7Batch], None] = _ignore,
         on_exit: Callable[[], None] = _ignore,
         log_headers: Sequence[str] = (),
         otlp: Collector | None = None,
@@ -64,7 +64,7 @@ class Proxy:
     ) -> None:
         self.paths = Paths(directory)
         self.process = Process(self.paths, cgroup, node, limits, enter, launcher, on_start)
-        self._options = (on_records, on_exit, tuple(log_headers), otlp)
+        self._options = (on_log, on_exit, tuple(log_headers), otlp)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._worker: Worker | None = None
 

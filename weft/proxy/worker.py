@@ -12,7 +12,7 @@ from pathlib import Path
 from google.protobuf.json_format import ParseError
 
 from weft.model.desired import Listener
-from weft.model.l7 import L7Record
+from weft.model.l7 import L7Batch
 from weft.model.route import ClusterEndpoint, ClusterRef
 from weft.proxy import admin, names
 from weft.proxy.accesslog import AccessLog
@@ -43,7 +43,7 @@ class Worker:
         self,
         paths: Paths,
         process: Process,
-        on_records: Callable[[list[L7Record]], None],
+        on_log: Callable[[L7Batch], None],
         on_exit: Callable[[], None],
         log_headers: tuple[str, ...],
         otlp: Collector | None,
@@ -52,7 +52,7 @@ class Worker:
         self._otlp = [resource(CLUSTER, collector_cluster(paths.otlp))] if otlp else []
         self._relay = Relay(otlp) if otlp else None
         self._ads = Ads()
-        self._server = GrpcServer(self._ads, AccessLog(on_records))
+        self._server = GrpcServer(self._ads, AccessLog(on_log, log_headers))
         self._handle: int | None = None
         self._started = 0.0
         self._short_lives = 0
