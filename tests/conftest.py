@@ -6,6 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.lab.waiting import SLOWNESS
+
+# A guest's CPU is emulated: that it makes inputs slowly says nothing of the strategy.
+settings.register_profile("slow machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+if SLOWNESS > 1:
+    settings.load_profile("slow machine")
 
 pytest_plugins = ["tests.lab.fixtures", "tests.lab.kubernetes"]
 

@@ -55,7 +55,7 @@ def datapath(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Datapath]:
 def test_the_kernel_agrees_with_the_reference_model(datapath: Datapath) -> None:
     asked = 0
 
-    @settings(max_examples=volume(250), deadline=None, derandomize=True)
+    @settings(max_examples=max(volume(250), 100), deadline=None, derandomize=True)
     @given(histories(4))
     def agrees(sequence: list[World]) -> None:
         nonlocal asked

@@ -94,11 +94,10 @@ class Batch(L7Batch):
         message = StreamAccessLogsMessage.FromString(data)
         self._count = len(message.http_logs.log_entry) + len(message.tcp_logs.log_entry)
         self._headers = headers
-        if b"@" in data:
-            for entry in message.http_logs.log_entry:
-                entry.request.authority = redact.host(entry.request.authority)
-            data = message.SerializeToString()
-        self._data = data
+        secret = [entry.request for entry in message.http_logs.log_entry if "@" in entry.request.authority]
+        for request in secret:
+            request.authority = redact.host(request.authority)
+        self._data = message.SerializeToString() if secret else data
 
     @property
     def nbytes(self) -> int:
