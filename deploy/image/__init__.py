@@ -7,18 +7,14 @@ seconds.
 
 from __future__ import annotations
 
-import compileall
 import fcntl
 import hashlib
 import inspect
 import platform
-import py_compile
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,20 +22,15 @@ from pathlib import Path
 import weft
 from cluster.build import cache_folder
 from cluster.images import build_image
-from weft.built import built
+from deploy import site
+from deploy.site import ROOT, ImageError
 
 REPOSITORY = "weft.test/weft"
-ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ROOT / "packages.txt"
-BUILT = ("bpf/weft.bpf.o", "weft-shim", "weft-cni")
-UNUSED = ("grpc",)
-"""Python packages that dependencies ask for and nothing of weft's imports (xds-protos: its types, not its stubs)."""
+LAUNCHER = ROOT / "deploy" / "image" / "weft"
+ENTRYPOINT = ("weft",)
 LEFT_OUT = ("doc", "man", "locale", "info", "lintian", "bug")
 """Folders of /usr/share that no program reads."""
-
-
-class ImageError(RuntimeError):
-    """The image cannot be made; says why, and what to do."""
 
 
 def name() -> str:
@@ -53,9 +44,9 @@ def build() -> Path:
         base = _base(folder)
         files: dict[str, Path | bytes] = {
             f"{_site(base)}/weft": _package(folder),
-            "/usr/local/bin/weft": b"#!/usr/bin/python3\nfrom weft.cli import main\n\nmain()\n",
+            "/usr/local/bin/weft": LAUNCHER,
         }
-        return build_image(name(), files, rootfs=base, entrypoint=("weft",))
+        return build_image(name(), files, rootfs=base, entrypoint=ENTRYPOINT)
 
 
 def debian(*more: str) -> Path:
@@ -92,15 +83,16 @@ def _lower(folder: Path, *more: str) -> Path:
 
 def _base(folder: Path) -> Path:
     """A tar of everything but weft: Debian's part, kept by itself, with Python's behind it."""
-    requirements = _requirements()
-    constraints = (ROOT / "constraints.txt").read_text()
     lower = _lower(folder)
 
     def base(tar: Path) -> None:
         shutil.copyfile(lower, tar)
-        _add_dependencies(tar, requirements)
+        _add_dependencies(tar)
 
-    recipe = (lower.name, *requirements, constraints, inspect.getsource(_add_dependencies))
+    recipe = (
+        *(lower.name, *site.requirements(), (ROOT / "constraints.txt").read_text()),
+        *(inspect.getsource(site), inspect.getsource(_add_dependencies)),
+    )
     return _kept(folder, "base", recipe, base)
 
 
@@ -122,11 +114,6 @@ def _debian() -> list[str]:
     return [line.split()[0] for line in group.splitlines() if line.strip() and line[0] != "#"]
 
 
-def _requirements() -> list[str]:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return list(project["dependencies"])
-
-
 def _bootstrap(tar: Path, packages: Sequence[str]) -> None:
     """Debian's essential packages and ours, of the release that this machine runs, from where it has its own."""
     sources = [*Path("/etc/apt/sources.list.d").glob("debian.sources"), *Path("/etc/apt").glob("sources.list")]
@@ -134,7 +121,7 @@ def _bootstrap(tar: Path, packages: Sequence[str]) -> None:
     if release.get("ID") != "debian" or not sources:
         raise ImageError(f"{release.get('PRETTY_NAME', 'this machine')}: mmdebstrap wants a Debian with its sources in "
                          "/etc/apt; use deploy/image/Dockerfile")  # fmt: skip
-    _run(
+    site.run(
         "mmdebstrap", "--quiet", "--variant=essential", f"--include={','.join(('usr-is-merged', *packages))}",
         "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr", "--format=tar",
         '--aptopt=APT::Install-Recommends "false"',
@@ -154,21 +141,15 @@ def drop(tar: Path, names: Sequence[str]) -> None:
     fresh.rename(tar)
 
 
-def _add_dependencies(tar: Path, requirements: Sequence[str]) -> None:
+def _add_dependencies(tar: Path) -> None:
     """Python's packages, where Debian's interpreter looks for those that are not Debian's."""
     where, own = _site(tar), f"{sys.version_info[0]}.{sys.version_info[1]}"
     if f"/python{own}/" not in where:
         raise ImageError(f"this is Python {own}, the image has {where}: build it with the system's python3")
-    with tempfile.TemporaryDirectory(dir=tar.parent) as site:
-        _run(
-            sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-compile",
-            "--target", site, "-c", str(ROOT / "constraints.txt"), *requirements,
-        )  # fmt: skip
-        for unused in (*UNUSED, "bin"):
-            shutil.rmtree(Path(site) / unused, ignore_errors=True)
-        _compile(Path(site))
+    with tempfile.TemporaryDirectory(dir=tar.parent) as folder:
+        site.dependencies(Path(folder))
         with tarfile.open(tar, "a") as out:
-            out.add(site, f".{where}", filter=_plain)
+            out.add(folder, f".{where}", filter=_plain)
 
 
 def _site(tar: Path) -> str:
@@ -188,37 +169,8 @@ def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def _package(cache: Path) -> Path:
-    """weft as `make wheel` packs it: the Python package with its compiled parts inside."""
-    sources = sorted((ROOT / "weft").rglob("*.py"))
-    parts = [built(part) for part in BUILT]
-    digest = hashlib.sha256()
-    for file in (*sources, *parts):
-        if not file.exists():
-            raise ImageError(f"{file} is not there yet: run `make build`")
-        digest.update(f"{file.relative_to(ROOT)}\0".encode() + file.read_bytes())
-
-    def package(folder: Path) -> None:
-        for file in sources:
-            _copy(file, folder / file.relative_to(ROOT / "weft"))
-        for file in parts:
-            _copy(file, folder / "_built" / file.name)
-        _compile(folder)
-
-    return _kept(cache, "weft", (digest.hexdigest(),), package)
-
-
-def _copy(file: Path, to: Path) -> None:
-    to.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(file, to)
-
-
-def _compile(folder: Path) -> None:
-    """Byte code that holds whatever a file's time is: the image's root is read-only, and its files have none."""
-    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
-    compileall.compile_dir(folder, quiet=2, invalidation_mode=mode, stripdir=str(folder.parent))
-
-
-def _run(*argv: str) -> None:
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ImageError(f"{' '.join(argv[:3])} …: {(done.stderr or done.stdout).strip()[-2000:]}")
+    """weft's folder, with its compiled parts inside."""
+    digest = hashlib.sha256(inspect.getsource(site).encode())
+    for place, file in site.package().items():
+        digest.update(f"{place}\0".encode() + file.read_bytes())
+    return _kept(cache, "weft", (digest.hexdigest(),), site.weft)

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 from cluster.build import BuildError
-from deploy.image import ROOT, ImageError, build, name
+from deploy.image import build, name
+from deploy.site import ROOT, ImageError
 
 
 def main(words: list[str]) -> int:
