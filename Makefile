@@ -1,5 +1,5 @@
 # Two commands matter: `make demo` shows the thing, `make test` proves it. Both install what they need.
-.PHONY: build demo test test-kernels bench lint fmt golden clean wheel image cluster conformance \
+.PHONY: build demo test test-kernels bench lint fmt golden clean wheel image image-docker cluster conformance \
 	demo-kubernetes lab-kubernetes lab-kubernetes-down
 PYTHON ?= python3
 BIN := .venv/bin
@@ -75,6 +75,9 @@ wheel: build ## an installable package with the compiled parts in it
 
 image: packages-image build ## an OCI tar of weft's image; deploy/image/Dockerfile makes the same elsewhere
 	@$(BIN)/python -m deploy.image
+
+image-docker: packages-cluster packages-image build ## the Dockerfile's image, without docker; checked against `make image`'s
+	@$(BIN)/python -m deploy.image.buildkit
 
 clean:
 	rm -rf build .venv

@@ -58,6 +58,7 @@ GROUPS = {
     "gateway": TestGroup("sigs.k8s.io/gateway-api/conformance"),
     "echo": Group("."),
     "httpserver": Group("."),
+    "buildkit": Group(),
 }
 NEEDED = ("kubernetes", "etcd", "containerd", "runc", "coredns")
 """What a cluster is made of."""

@@ -29,14 +29,14 @@ def requirements() -> list[str]:
 
 
 def dependencies(folder: Path) -> None:
-    """Install weft's dependencies (Envoy among them) into an empty folder. Errors: ImageError."""
+    """Install weft's dependencies (Envoy among them) into a new folder. Errors: ImageError."""
     run(
         sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-compile",
         "--target", str(folder), "-c", str(ROOT / "constraints.txt"), *requirements(),
     )  # fmt: skip
     for unused in UNUSED:
         shutil.rmtree(folder / unused, ignore_errors=True)
-    _compile(folder, folder)
+    _compile(folder)
 
 
 def package() -> dict[str, Path]:
@@ -54,7 +54,7 @@ def weft(folder: Path) -> None:
     for place, file in package().items():
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(file, folder / place)
-    _compile(folder, folder.parent)
+    _compile(folder)
 
 
 def run(*argv: str) -> None:
@@ -64,10 +64,10 @@ def run(*argv: str) -> None:
         raise ImageError(f"{' '.join(argv[:3])} …: {(done.stderr or done.stdout).strip()[-2000:]}")
 
 
-def _compile(folder: Path, root: Path) -> None:
+def _compile(folder: Path) -> None:
     """Byte code that holds whatever a file's time is: the image's root is read-only, and its files have none."""
     mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
-    compileall.compile_dir(folder, quiet=2, invalidation_mode=mode, stripdir=str(root))
+    compileall.compile_dir(folder, quiet=2, invalidation_mode=mode, stripdir=str(folder))
 
 
 if __name__ == "__main__":

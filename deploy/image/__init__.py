@@ -76,9 +76,9 @@ def _lower(folder: Path, *more: str) -> Path:
     packages = [*_debian(), *more]
 
     def debian(tar: Path) -> None:
-        _bootstrap(tar, packages)
+        bootstrap(tar, packages)
 
-    return _kept(folder, "tools" if more else "debian", (*packages, inspect.getsource(_bootstrap)), debian)
+    return _kept(folder, "tools" if more else "debian", (*packages, inspect.getsource(bootstrap)), debian)
 
 
 def _base(folder: Path) -> Path:
@@ -114,7 +114,7 @@ def _debian() -> list[str]:
     return [line.split()[0] for line in group.splitlines() if line.strip() and line[0] != "#"]
 
 
-def _bootstrap(tar: Path, packages: Sequence[str]) -> None:
+def bootstrap(tar: Path, packages: Sequence[str]) -> None:
     """Debian's essential packages and ours, of the release that this machine runs, from where it has its own."""
     sources = [*Path("/etc/apt/sources.list.d").glob("debian.sources"), *Path("/etc/apt").glob("sources.list")]
     release = platform.freedesktop_os_release()
@@ -146,8 +146,9 @@ def _add_dependencies(tar: Path) -> None:
     where, own = _site(tar), f"{sys.version_info[0]}.{sys.version_info[1]}"
     if f"/python{own}/" not in where:
         raise ImageError(f"this is Python {own}, the image has {where}: build it with the system's python3")
-    with tempfile.TemporaryDirectory(dir=tar.parent) as folder:
-        site.dependencies(Path(folder))
+    with tempfile.TemporaryDirectory(dir=tar.parent) as scratch:
+        folder = Path(scratch) / "dependencies"  # anybody may read it, unlike the scratch folder
+        site.dependencies(folder)
         with tarfile.open(tar, "a") as out:
             out.add(folder, f".{where}", filter=_plain)
 
