@@ -30,8 +30,8 @@ from deploy.site import ROOT, ImageError
 DOCKERFILE = Path("deploy/image/Dockerfile")
 OWN = "usr/local/"
 """Where the image has what is not Debian's."""
-TO_MIRRORS = ("/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt")
-"""How pip reaches its packages from this machine: it does so from the build, too."""
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+"""pip brings its own, but this machine's way to packages may need these."""
 
 
 def main(words: list[str]) -> int:
@@ -42,9 +42,10 @@ def main(words: list[str]) -> int:
         with tempfile.TemporaryDirectory(prefix="weft-buildkit-", dir=target.parent) as scratch:
             base = _base(Path(scratch))
             with _daemon(Path(scratch)) as address:
-                _solve(address, base, target)
-        if unlike := differences(read(plain.build()), read(target)):
-            raise ImageError(f"{target} is not what `make image` makes:\n  " + "\n  ".join(unlike))
+                made = _solve(address, base, Path(scratch) / "image.tar")
+            if unlike := differences(read(plain.build()), read(made)):
+                raise ImageError("\n  ".join((f"{DOCKERFILE} does not make what `make image` makes:", *unlike)))
+            made.rename(target)
     except (ImageError, build.BuildError, RuntimeError, OSError) as error:
         print(f"deploy.image.buildkit: {error}", file=sys.stderr)
         return 1
@@ -59,15 +60,19 @@ def _base(scratch: Path) -> Path:
     """An OCI layout of a small Debian with apt."""
     tar, layout = scratch / "debian.tar", scratch / "debian"
     plain.bootstrap(tar, ("apt", "debian-archive-keyring"))
-    files: dict[str, Path | bytes] = {name: Path(name) for name in TO_MIRRORS if Path(name).exists()}
-    with tarfile.open(build_image("weft.test/debian:base", files, rootfs=tar)) as archive:
+    trusted: dict[str, Path | bytes] = {}
+    if CERTIFICATES.exists():
+        trusted = {str(CERTIFICATES): CERTIFICATES, "/etc/pip.conf": f"[global]\ncert = {CERTIFICATES}\n".encode()}
+    image = build_image("weft.test/debian:base", trusted, rootfs=tar)
+    with tarfile.open(image) as archive:
         archive.extractall(layout, filter="data")
+    image.unlink()  # nobody asks for this one again
     return layout
 
 
 @contextmanager
 def _daemon(scratch: Path) -> Iterator[str]:
-    """BuildKit's daemon in mount and cgroup namespaces of its own; its address."""
+    """BuildKit's daemon, in a mount namespace and below a cgroup of its own; its address."""
     group, log, address = f"weft-buildkit-{os.getpid()}", scratch / "log", f"unix://{scratch}/socket"
     settings = scratch / "buildkitd.toml"
     settings.write_text(f"""
@@ -99,8 +104,8 @@ defaultCgroupParent = "{group}"
         cgroups.remove(group)
 
 
-def _solve(address: str, base: Path, target: Path) -> None:
-    """Build the Dockerfile with ``base`` for what it calls FROM. Errors: ImageError."""
+def _solve(address: str, base: Path, target: Path) -> Path:
+    """Build the Dockerfile with ``base`` for what it calls FROM, as an OCI tar. Errors: ImageError."""
     named = re.search(r"^FROM (\S+)", (ROOT / DOCKERFILE).read_text(), re.MULTILINE)
     assert named, DOCKERFILE
     (index,) = json.loads((base / "index.json").read_text())["manifests"]
@@ -115,6 +120,7 @@ def _solve(address: str, base: Path, target: Path) -> None:
     )
     if done.returncode:
         raise ImageError(f"{DOCKERFILE} cannot be built: see above")
+    return target
 
 
 # ---- comparing ------------------------------------------------------------------------------------------------------
