@@ -62,7 +62,7 @@ def _base(scratch: Path) -> Path:
     plain.bootstrap(tar, ("apt", "debian-archive-keyring"))
     trusted: dict[str, Path | bytes] = {}
     if CERTIFICATES.exists():
-        trusted = {str(CERTIFICATES): CERTIFICATES, "/etc/pip.conf": f"[global]\ncert = {CERTIFICATES}\n".encode()}
+        trusted = {"/etc/pip.crt": CERTIFICATES, "/etc/pip.conf": b"[global]\ncert = /etc/pip.crt\n"}
     image = build_image("weft.test/debian:base", trusted, rootfs=tar)
     with tarfile.open(image) as archive:
         archive.extractall(layout, filter="data")
