@@ -25,7 +25,7 @@ from typing import IO
 import deploy.image as plain
 from cluster import build, cgroups, processes
 from cluster.images import build_image
-from deploy.site import ROOT, ImageError
+from deploy.site import ROOT, ImageError, run
 
 DOCKERFILE = Path("deploy/image/Dockerfile")
 OWN = "usr/local/"
@@ -64,8 +64,8 @@ def _base(scratch: Path) -> Path:
     if CERTIFICATES.exists():
         trusted = {"/etc/pip.crt": CERTIFICATES, "/etc/pip.conf": b"[global]\ncert = /etc/pip.crt\n"}
     image = build_image("weft.test/debian:base", trusted, rootfs=tar)
-    with tarfile.open(image) as archive:
-        archive.extractall(layout, filter="data")
+    layout.mkdir()
+    run("tar", "-xf", str(image), "-C", str(layout))
     image.unlink()  # nobody asks for this one again
     return layout
 
