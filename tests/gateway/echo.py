@@ -1,4 +1,4 @@
-"""Runs inside a pod: an HTTP server that answers with what it got. ``echo.py NAME PORT...``"""
+"""Runs inside a pod: an HTTP server that answers with what it got. ``echo.py NAME SECONDS PORT...``"""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import time
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-NAME = sys.argv[1]
-FAREWELL_SECONDS = 2.0
+NAME, FAREWELL_SECONDS = sys.argv[1], float(sys.argv[2])
 """So long it goes on after SIGTERM, as a server that drains does."""
 SEEN: list[str] = []
 TIMES: dict[str, int] = {}
@@ -57,5 +56,5 @@ class Server(ThreadingHTTPServer):
 
 
 signal.signal(signal.SIGTERM, lambda *_: threading.Timer(FAREWELL_SECONDS, os._exit, (0,)).start())
-for port in sys.argv[2:]:
+for port in sys.argv[3:]:
     threading.Thread(target=Server(("::", int(port)), Handler).serve_forever).start()

@@ -10,6 +10,7 @@ from typing import Any
 from tests.lab import Lab
 from tests.lab.inside import python
 from tests.lab.pods import Pod
+from tests.lab.waiting import SLOWNESS
 
 ECHO = str(Path(__file__).parent / "echo.py")
 IN_A_ROW = 20
@@ -34,7 +35,7 @@ import http.client
 host, seconds = arguments
 end = time.monotonic() + seconds
 while time.monotonic() < end:
-    connection = http.client.HTTPConnection(host, 80, timeout=10)
+    connection = http.client.HTTPConnection(host, 80)
     connection.request("GET", "/")
     answer = connection.getresponse()
     answer.read()
@@ -125,7 +126,7 @@ metadata: {name: web}
 
 def start(lab: Lab, name: str, namespace: str, labels: dict[str, str]) -> None:
     """An echo server as a pod; it may not be ready yet."""
-    command = ["python3", "-I", "-S", ECHO, name, "8080", "8081"]
+    command = ["python3", "-I", "-S", ECHO, name, str(min(2 * SLOWNESS, 20)), "8080", "8081"]
     ready = {"tcpSocket": {"port": 8081}, "periodSeconds": 1}
     lab.run(name, command, namespace=namespace, labels=labels, readiness=ready)
 

@@ -9,6 +9,7 @@ from uuid import uuid4
 from tests.gateway.features import shows
 from tests.gateway.scene import PORTS, Shop, service
 from tests.gateway.test_mesh import apply, at, to
+from tests.lab.waiting import SLOWNESS
 
 H2C = str(Path(__file__).parent / "h2c.py")
 HALF = """
@@ -54,25 +55,27 @@ def test_a_backend_that_speaks_http2_only(shop: Shop) -> None:
 
 @shows("HTTPRouteRequestTimeout", "HTTPRouteBackendTimeout")
 def test_timeouts(shop: Shop) -> None:
+    short, long = round(200 * SLOWNESS), SLOWNESS
     apply(
         shop,
-        f"{at('/request')}, timeouts: {{request: 200ms}}, {to('v1')}",
-        f"{at('/backend')}, timeouts: {{backendRequest: 200ms}}, {to('v1')}",
+        f"{at('/request')}, timeouts: {{request: {short}ms}}, {to('v1')}",
+        f"{at('/backend')}, timeouts: {{backendRequest: {short}ms}}, {to('v1')}",
         f"{at('/none')}, timeouts: {{request: 0s}}, {to('v1')}",
     )
     for path in ("/request", "/backend"):
         shop.all_by("v1", path)
-        shop.all_get(504, f"{path}?sleep=1", times=3)
-    shop.all_by("v1", "/none?sleep=1", times=2)
+        shop.all_get(504, f"{path}?sleep={long}", times=3)
+    shop.all_by("v1", f"/none?sleep={long}", times=2)
 
 
 @shows("HTTPRouteRetry", "HTTPRouteRetryBackendTimeout")
 def test_retries(shop: Shop) -> None:
+    short, long = round(500 * SLOWNESS), 2 * SLOWNESS
     apply(
         shop,
         f"{at('/twice')}, retry: {{codes: [503], attempts: 2, backoff: 10ms}}, {to('v1')}",
         f"{at('/never')}, retry: {{codes: [503], attempts: 0}}, {to('v1')}",
-        f"{at('/late')}, retry: {{attempts: 2}}, timeouts: {{backendRequest: 500ms}}, {to('v1')}",
+        f"{at('/late')}, retry: {{attempts: 2}}, timeouts: {{backendRequest: {short}ms}}, {to('v1')}",
     )
 
     def once(path: str, times: int, how: str = "status=503") -> int:
@@ -81,7 +84,7 @@ def test_retries(shop: Shop) -> None:
     assert {once("/twice", 2) for _ in range(5)} == {200}
     assert {once("/twice", 3) for _ in range(5)} == {503}
     assert once("/never", 1) == 503
-    assert [once("/late", times, "sleep=2") for times in (2, 3)] == [200, 504]
+    assert [once("/late", times, f"sleep={long}") for times in (2, 3)] == [200, 504]
 
 
 @shows("HTTPRouteRetryConnectionError")
