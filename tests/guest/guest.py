@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import select
+import signal
 import subprocess
 import tempfile
+import threading
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from tools.fetch_kernel import META_PACKAGES, ROOT, cpio, kernel_directory
@@ -29,7 +33,7 @@ def run(version: str, command: str, timeout: float, memory: str = "2G", log: Pat
     """
     directory = kernel_directory(version)
     token = uuid.uuid4().hex
-    with tempfile.TemporaryDirectory(prefix="weft-guest-") as scratch:
+    with _interrupted_by_sigterm(), tempfile.TemporaryDirectory(prefix="weft-guest-") as scratch:
         initrd, console = Path(scratch) / "initrd.cpio", Path(scratch) / "console"
         base = (directory / "initrd.cpio").read_bytes()
         script = f"cd {ROOT}\n{command}\n"
@@ -45,12 +49,26 @@ def run(version: str, command: str, timeout: float, memory: str = "2G", log: Pat
         return _outcome(output, token, console, f"{version}: {command!r}", late)
 
 
+@contextlib.contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """SIGTERM is as Ctrl-C here, so that it leaves nothing behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _qemu(directory: Path, initrd: Path, console: Path, token: str, memory: str) -> list[str]:
     kernel_line = (
         "console=ttyS0 loglevel=4 panic=-1 rdinit=/init random.trust_cpu=on mitigations=off tsc=reliable "
         f"WEFT_TOKEN={token} WEFT_BOOT={BOOT_SCRIPT} WEFT_KERNEL={directory}"
     )
     return [
+        "setpriv", "--pdeathsig", "KILL",  # it does not outlive us, whatever ends us
         "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", memory,
         "-display", "none", "-monitor", "none", "-no-reboot", "-nodefaults",
         "-serial", f"file:{console}", "-serial", "stdio",
