@@ -269,7 +269,9 @@ class Cluster:
             "images": [str(tar) for tar in self._images],
             "kube_proxy": self.kube_proxy,
         }
-        (self.state / "cluster.json").write_text(json.dumps(about))
+        unfinished = self.state / "cluster.json.new"  # other runs read it (images.py)
+        unfinished.write_text(json.dumps(about))
+        unfinished.rename(self.state / "cluster.json")
 
 
 def _life(pid: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import json
@@ -11,18 +12,21 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cluster import build
+from cluster.layout import STATE
 
 REGISTRY = "weft.test"
 PAUSE = f"{REGISTRY}/pause:1"
 BUSYBOX = f"{REGISTRY}/busybox:1"
 AGNHOST = f"{REGISTRY}/agnhost:2.63.0"
 PAUSE_SOURCE = Path(__file__).parent / "c" / "pause.c"
-UNUSED_SECONDS = 24 * 3600
-"""After this time an image that was replaced by another of its name is deleted: a cluster may still want it before."""
+KEPT = 2
+"""Images of one name that are kept, the newest ones; others go when no cluster that is up wants them, ..."""
+UNUSED_SECONDS = 3600
+"""... and nobody has asked for them for so long: a cluster that is just being made may."""
 _OCI = "application/vnd.oci.image"
 
 
@@ -51,21 +55,46 @@ def build_image(
     folder = build.cache_folder() / "images"
     stem = name.replace("/", "_").replace(":", "_")
     ready = folder / f"{stem}-{key}.tar"
-    if ready.exists():
-        ready.touch()
-        return ready
     folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder), contextlib.suppress(FileNotFoundError):
+        os.utime(ready)
+        return ready
     with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as scratch:
         layers = [_layer(Path(scratch) / "files", files, links)] if files or links else []
         if rootfs is not None:
             layers.insert(0, rootfs if rootfs.is_file() else _layer(Path(scratch) / "rootfs", {"/": rootfs}, {}))
         _write_image(Path(scratch) / "image", name, layers, config)
         (Path(scratch) / "image").rename(ready)
-    for old in folder.glob(f"{stem}-{'?' * len(key)}.tar"):
-        with contextlib.suppress(FileNotFoundError):  # another run clears up, too
-            if time.time() - old.stat().st_mtime > UNUSED_SECONDS:
-                old.unlink()
+    with _locked(folder):
+        _clear_up(folder)
     return ready
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """What is found is not cleared up by another run before it is marked as used."""
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _clear_up(folder: Path) -> None:
+    used = {tar.name: tar.stat().st_mtime for tar in folder.glob("*.tar")}
+    by_name: dict[str, list[str]] = {}
+    for tar in sorted(used, key=used.__getitem__, reverse=True):
+        by_name.setdefault(tar.rpartition("-")[0], []).append(tar)
+    for tar in {old for tars in by_name.values() for old in tars[KEPT:]} - _wanted():
+        if time.time() - used[tar] > UNUSED_SECONDS:
+            (folder / tar).unlink()
+
+
+def _wanted() -> set[str]:
+    """What clusters that are up give to nodes that come later."""
+    found: set[str] = set()
+    for about in STATE.glob("*/cluster.json"):
+        with contextlib.suppress(FileNotFoundError):  # it goes just now
+            found |= {Path(tar).name for tar in json.loads(about.read_text())["images"]}
+    return found
 
 
 def pause(name: str = PAUSE) -> Path:
