@@ -135,7 +135,8 @@ SUBPROGRAM struct flow *flow_find(const struct flow_key *wanted)
  * verdict that refuses it. */
 SUBPROGRAM int flow_write(const struct flow_key *wanted, struct flow *flow)
 {
-	struct flow_key copy = *wanted, *key = &copy; /* see flow_find() */
+	struct flow_turn turn = {.key = *wanted}; /* see flow_find() */
+	struct flow_key *key = &turn.key;
 	struct flow *before = bpf_map_lookup_elem(&flows, key);
 	__u32 owner = flow->owner;
 	int refused;
@@ -147,8 +148,13 @@ SUBPROGRAM int flow_write(const struct flow_key *wanted, struct flow *flow)
 		flow->owner = owner; /* it expired meanwhile */
 	}
 	refused = flow_count_one(owner);
-	if (refused || !bpf_map_update_elem(&flows, key, flow, BPF_NOEXIST))
+	if (refused)
 		return refused;
+	if (!bpf_map_update_elem(&flows, key, flow, BPF_NOEXIST)) {
+		if (!bpf_map_push_elem(&flow_turns, &turn, 0))
+			return VERDICT_FORWARDED;
+		bpf_map_delete_elem(&flows, key); /* it would live for ever */
+	}
 	flow_uncount(owner);
 	/* Either another CPU was first with the same flow, which is as good, or there is no room. */
 	return bpf_map_lookup_elem(&flows, key) ? VERDICT_FORWARDED : VERDICT_FLOW_TABLE_FULL;

@@ -56,6 +56,22 @@ struct {
 	__type(value, struct flow);
 } WEFT_MAP(flows);
 
+struct flow_turn {
+	struct flow_key key;
+	__u32 round; /* of the timer's, in which it came last; 0 = it is new */
+	__u32 pad;
+};
+_Static_assert(sizeof(struct flow_turn) == 48, "flow_turn");
+
+/* Each flow once, in the order in which the ageing timer looks at them: a hash can't be walked in parts. Sized as
+ * `flows`, so it is never full before that. Written by programs: who adds a flow puts it at the end, the timer takes
+ * from the front and puts back what lives on. */
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 131072);
+	__type(value, struct flow_turn);
+} WEFT_MAP(flow_turns);
+
 /* Flows per endpoint number. The agent adds a key (with its limit) before the endpoint and deletes it after; programs
  * change `live`. A pod without a key has no flows (ENDPOINT_NOT_READY). Full: the agent refuses the plan. */
 struct {
@@ -237,6 +253,8 @@ struct {
 
 struct expiry_timer {
 	struct bpf_timer timer;
+	__u32 rounds; /* that are over */
+	__u32 pad;
 };
 
 /* 0 -> the timer that ages `flows`. It lives as long as the map is pinned, agent or not. */

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.datapath.conftest import Node, table
-from weft.datapath import layouts, stats
-from weft.datapath.sweep import delete_flows_of, sweep
+from weft.datapath.sweep import sweep
 from weft.model.desired import BumpRevision, Write
-from weft.model.net import TCP, TableId, to_wide
+from weft.model.net import TableId
 
 
 def refuse_11(node: Node) -> None:
@@ -53,11 +52,3 @@ def test_what_is_still_allowed_is_left_alone(three: Node) -> None:
         accepted.settimeout(5)
         assert accepted.recv(10) == b"still here"
         assert sweep(three.datapath).flows == 0  # decided again by its own packet
-
-
-def test_flows_of_a_pod_that_has_gone_are_old_at_once(three: Node) -> None:
-    with three.listen(13) as server, three.connect(11, 13), server.accept()[0]:
-        assert delete_flows_of(three.datapath, {to_wide(three.v4(12))}) == 0
-        assert delete_flows_of(three.datapath, {to_wide(three.v4(13))}) == 1
-        (flow,) = [flow for key, flow in stats.flows(three.datapath) if key.protocol == TCP]
-        assert (flow.last_seen_ns, flow.state) == (0, layouts.FLOW_CLOSING)

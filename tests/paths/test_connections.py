@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from ipaddress import ip_address
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from tests.lab import Lab, Pod, Question, until
 from tests.lab.inside import Process, python
 from tests.lab.traces import pinned_map
+from tests.lab.turns import add_flow
 from tests.services.manifests import WEB, apply, cluster_ips, service
 from weft.datapath import layouts
 from weft.datapath.layouts import Flow, FlowKey
@@ -190,6 +191,6 @@ def age(lab: Lab, client: Pod, server: Pod, seconds: int, protocol: int = TCP) -
 def swept(lab: Lab) -> None:
     """Wait until the expiry has been by: an entry of a flow that nobody has, long dead, is gone."""
     key = FlowKey(bytes(15) + b"\1", bytes(15) + b"\2", 0, 0, 17)
-    with flow_table(lab) as table:
-        table.update(key.pack(), bytes(layouts.FLOW_SIZE))
+    with flow_table(lab) as table, closing(Map.pinned(pinned_map(lab.name, "flow_turns"))) as turns:
+        add_flow(table, turns, key.pack(), bytes(layouts.FLOW_SIZE))
         until(lambda: table.lookup(key.pack()) is None, "the expiry has swept")

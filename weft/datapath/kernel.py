@@ -112,7 +112,7 @@ class Datapath:
         with Object(options.object or built("bpf/weft.bpf.o")) as loaded:
             for name, size in options.sizes.items():
                 loaded.resize(name, size)
-            for name, like in (("flow_count", "endpoints"), ("backend_members", "backends")):
+            for name, like in (("flow_count", "endpoints"), ("flow_turns", "flows"), ("backend_members", "backends")):
                 if name not in options.sizes:
                     loaded.resize(name, loaded.shape(like).max_entries)
             names = [name for name in loaded.maps if "." not in name]

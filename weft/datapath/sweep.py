@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from weft.datapath import layouts, rtnetlink
 from weft.datapath.kernel import Datapath
-from weft.datapath.layouts import Flow, FlowKey, PolicyQuery
+from weft.datapath.layouts import FlowKey, PolicyQuery
 from weft.datapath.node import PROXY_DEVICE, PROXY_MAC
 from weft.datapath.pod import GATEWAY
 from weft.datapath.query import Question, ask
@@ -134,16 +134,3 @@ def _checksum(data: bytes) -> int:
     total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
     total = (total & 0xFFFF) + (total >> 16)
     return 0xFFFF - ((total + (total >> 16)) & 0xFFFF)
-
-
-def delete_flows_of(datapath: Datapath, addresses: set[bytes]) -> int:
-    """Let the flows of a pod that has gone expire now; returns how many.
-
-    The entry is made old rather than deleted: the kernel's own expiry removes it within 2 s and gives its owner the
-    place in the quota back, which only programs may count.
-    """
-    flows, entries = datapath.maps["flows"], []
-    for raw, value in flows.items():
-        if raw[:16] in addresses or raw[16:32] in addresses:
-            entries.append((raw, Flow.unpack(value)._replace(last_seen_ns=0, state=layouts.FLOW_CLOSING).pack()))
-    return sum(flows.replace(raw, value) for raw, value in entries)
