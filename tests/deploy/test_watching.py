@@ -18,6 +18,7 @@ from tools import gen_metrics
 from weft.agent import health, metrics
 from weft.agent.agent import KERNEL
 from weft.agent.logs import JsonLines
+from weft.agent.status import summary
 from weft.api.health import PortError
 from weft.cli.clusterstatus import render, state
 from weft.datapath.stats import Counter
@@ -136,6 +137,21 @@ def test_a_json_line() -> None:
         "logger": "weft.x",
         "message": "it is\n2",
     }
+
+
+def test_what_a_node_tells_the_others() -> None:
+    """Asked for every few seconds: no map is walked but the counters."""
+    drop = Verdict.POLICY_DENIED.to_bytes(4, "little"), (7).to_bytes(8, "little") + bytes(8)
+    agent: Any = SimpleNamespace(
+        describe=lambda: {"pods": {"total": 4, "running": 4, "ready": 3}},
+        datapath=SimpleNamespace(revision=2, maps={"counters": dict([drop])}),
+        engine=SimpleNamespace(world=SimpleNamespace(policies=[1, 2, 3])),
+        all_problems=lambda: ["no kernel" * 99] * 9,
+    )
+    said = summary(agent)
+    assert said.pop("memoryBytes") > 1e6 and said.pop("version") and said.pop("kernel")
+    assert [len(problem) for problem in said.pop("problems")] == [300] * 5
+    assert said == {"revision": 2, "policies": 3, "pods": 4, "ready": 3, "drops": 7}
 
 
 def test_the_nodes_table() -> None:
