@@ -79,6 +79,8 @@ def _daemon(scratch: Path) -> Iterator[str]:
 root = "{scratch}/root"
 [grpc]
 address = ["{address}"]
+[otel]
+socketPath = "{scratch}/otel"
 [worker.containerd]
 enabled = false
 [worker.oci]
@@ -90,7 +92,7 @@ defaultCgroupParent = "{group}"
     try:
         running = processes.start(
             group, "", ("unshare", "--mount", build.program("buildkit", "buildkitd"), f"--config={settings}"), log,
-            env={"PATH": f"{build.folder('runc')}:{os.environ['PATH']}"},
+            env={"PATH": f"{build.folder('runc')}:{os.environ['PATH']}", "TMPDIR": str(scratch)},
         )  # fmt: skip
         try:
             processes.until(lambda: (scratch / "socket").exists() or running.poll(), "BuildKit answers", 60)
