@@ -15,6 +15,7 @@ from tests.guest.suite import COMPACT, run_tests
 from tests.lab import until
 from tests.lab.tools import ROOT
 from tests.lab.waiting import SLOWNESS, NotInTime
+from tools.fetch_kernel import kernel_directory
 
 
 def test_a_guest_hands_back_output_and_exit_code() -> None:
@@ -32,6 +33,7 @@ def test_a_guest_that_takes_too_long_is_ended() -> None:
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_a_guest_ends_with_who_started_it(how: signal.Signals, tmp_path: Path) -> None:
     """No emulator is left, and no folder if there was time to remove it."""
+    kernel_directory("6.1")  # fetched once, which may take its time
     program = "from tests import guest; guest.run('6.1', 'sleep 1000', 1000)"
     environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
     with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL) as run:
