@@ -18,7 +18,7 @@ from tests.lab.tools import ROOT, build_all
 
 MINUTES = {
     "lab": 10, "bpf": 15, "datapath": 20, "runtime": 20, "services": 20, "paths": 15, "hostile": 20, "cli": 30,
-    "conformance": 30, "faults": 45, "proxy": 45, "layer7": 30, "gateway": 30, "nodes": 30, "cni": 20,
+    "conformance": 45, "faults": 45, "proxy": 45, "layer7": 30, "gateway": 45, "nodes": 30, "cni": 20,
     "property/test_kernel_agrees.py": 20,
 }  # fmt: skip
 """The namespace suite: package → how long it may take."""
