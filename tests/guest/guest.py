@@ -65,7 +65,7 @@ def _interrupted_by_sigterm() -> Iterator[None]:
 def _qemu(directory: Path, initrd: Path, console: Path, token: str, memory: str) -> list[str]:
     kernel_line = (
         "console=ttyS0 loglevel=4 panic=-1 rdinit=/init random.trust_cpu=on mitigations=off "
-        # A host that is busy gives the emulated clock too few turns for the kernel's check of it, and it would stop there.
+        # On a busy host the emulated clock has too few turns for the kernel's check of it, which would stop there.
         "tsc=reliable no_timer_check "
         f"WEFT_TOKEN={token} WEFT_BOOT={BOOT_SCRIPT} WEFT_KERNEL={directory}"
     )
