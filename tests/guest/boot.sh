@@ -27,6 +27,7 @@ echo /run/modprobe > /proc/sys/kernel/modprobe
 
 ip link set lo up
 hostname guest
+ulimit -H -n 524288 # systemd's
 mkdir -p /tmp/home
 export HOME=/tmp/home TMPDIR=/tmp PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 export WEFT_TEST_SLOWNESS=12 WEFT_TEST_VOLUME=0.1 # see tests/lab/waiting.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import select
 import socket
 import threading
@@ -133,6 +134,16 @@ def test_slow_head_ends(busy: Scene) -> None:
     assert busy.record(status=408).verdict is L7Verdict.DROPPED
 
 
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """A login shell may have 1024 at once, and more if it asks."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("many_files")
 def test_many_idle_connections(busy: Scene) -> None:
     held = [dial() for _ in range(1500)]
     try:
