@@ -39,8 +39,10 @@ def unified(*names: str) -> Path:
 
 
 def create(node: str) -> None:
-    """Make ``/NODE`` in every hierarchy, ready for processes (a v1 cpuset has no CPUs until told)."""
+    """Make ``/NODE`` in every hierarchy, ready for processes: v2 hands its controllers on, a v1 cpuset its CPUs."""
     root, others = _hierarchies()
+    for controller in (root / "cgroup.controllers").read_text().split():
+        (root / "cgroup.subtree_control").write_text(f"+{controller}")
     for mount, options in ((root, ""), *others):
         group = mount / node
         group.mkdir(exist_ok=True)

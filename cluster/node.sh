@@ -38,6 +38,7 @@ for folder in etc opt var; do
 	mkdir -p $own/$folder/upper $own/$folder/work
 	mount -t overlay -o "lowerdir=/$folder,upperdir=$own/$folder/upper,workdir=$own/$folder/work" overlay /$folder
 done
+mkdir -p "$state" # missing where it lies on a file system of its own
 mount --move $own/state "$state"
 for folder in /etc/cni /etc/kubernetes /opt/cni /var/lib/cni /var/lib/kubelet /var/lib/weft /var/log/pods /var/log/containers; do
 	mkdir -p "$folder" "$own/empty$folder" # whatever a kubelet of the machine itself may have there

@@ -13,6 +13,9 @@ from cluster import cgroups
 
 T = TypeVar("T")
 
+SLOWNESS = float(os.environ.get("WEFT_TEST_SLOWNESS", "1"))
+"""How much slower than a plain machine this one is: every bound is multiplied by it, as tests' are."""
+
 # The shell joins the groups before it becomes the program: nothing of the program ever runs outside.
 _JOIN = 'for file in $0; do echo 0 >"$file" || exit; done; exec "$@"'
 
@@ -20,7 +23,7 @@ _JOIN = 'for file in $0; do echo 0 >"$file" || exit; done; exec "$@"'
 def command(*argv: str, stdin: str | bytes | None = None, seconds: float = 60) -> str:
     """Run a command of the machine; its standard output. Raises RuntimeError with what it said."""
     data = stdin.encode() if isinstance(stdin, str) else stdin
-    done = subprocess.run(argv, input=data, capture_output=True, timeout=seconds, check=False)
+    done = subprocess.run(argv, input=data, capture_output=True, timeout=seconds * SLOWNESS, check=False)
     if done.returncode:
         said = (done.stderr or done.stdout).decode(errors="replace").strip()
         raise RuntimeError(f"{' '.join(argv)}: {said or f'exit status {done.returncode}'}")
@@ -61,7 +64,7 @@ def until(
 
     Raises TimeoutError, naming ``what`` and the last error, after ``seconds``.
     """
-    deadline, last = time.monotonic() + seconds, ""
+    deadline, last = time.monotonic() + seconds * SLOWNESS, ""
     while True:
         try:
             if value := holds():
@@ -69,5 +72,5 @@ def until(
         except errors as error:
             last = f" ({error})"
         if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {seconds:.0f} s: {what}{last}")
+            raise TimeoutError(f"not within {seconds * SLOWNESS:.0f} s: {what}{last}")
         time.sleep(pause)
