@@ -21,11 +21,13 @@ from cluster.layout import (
     node_addresses,
     node_name,
 )
-from cluster.processes import command, start, until
+from cluster.processes import SLOWNESS, command, start, until
 
 SETUP = Path(__file__).with_name("node.sh")
 KUBE_PROXY = "system:kube-proxy"
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
+TIMEOUTS = {"shim.cleanup": 5, "shim.load": 5, "shim.shutdown": 3, "task.state": 2}
+"""containerd's own, on a plain machine."""
 
 
 class Node:
@@ -150,6 +152,7 @@ class Node:
 
 
 def _containerd_config() -> str:
+    timeouts = "\n".join(f"'io.containerd.timeout.{what}' = '{s * SLOWNESS:.0f}s'" for what, s in TIMEOUTS.items())
     return f"""\
 version = 3
 root = "/var/lib/containerd"
@@ -175,6 +178,9 @@ runtime_type = "io.containerd.runc.v2"
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
 BinaryName = "{build.program("runc", "runc")}"
 SystemdCgroup = false
+
+[timeouts]
+{timeouts}
 """
 
 

@@ -8,16 +8,37 @@ from typing import Any
 
 import yaml
 
+from cluster import Cluster, Node
 from cluster.build import program
+from tests.lab.waiting import SLOWNESS
 
 CHART = Path(__file__).parents[2] / "deploy/helm/weft"
+LOOK = """
+ip -br link | cut -d' ' -f1; ip rule; ip -6 rule
+ip -4 route show table all; ip -6 route show table all | grep -v "^multicast\\|^anycast\\|^local\\|fe80"
+nft list ruleset; find /sys/fs/bpf -mindepth 1 -maxdepth 1; find /etc/cni /opt/cni /run/weft /var/lib/weft
+find /sys/fs/cgroup -name '*weft*'
+sysctl net.ipv4.ip_forward net.ipv6.conf.all.forwarding net.ipv4.tcp_early_demux net.ipv4.ip_local_port_range
+true
+"""
 
 
 def helm(*words: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run it; nothing of the user's own configuration matters."""
-    return subprocess.run(
-        [program("helm", "helm"), *words], capture_output=True, text=True, timeout=120, check=False, env=env or {}
-    )
+    command = [program("helm", "helm"), *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120 * SLOWNESS, check=False, env=env or {})
+
+
+def run_helm(cluster: Cluster, *words: str) -> str:
+    """What it said of an installation in a cluster."""
+    done = helm(*words, "--namespace", "kube-system", env=cluster.environment())
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def look(node: Node) -> set[str]:
+    """What is on a node, line by line."""
+    return {line.strip() for line in node.run("sh", "-c", LOOK).splitlines()}
 
 
 def template(*settings: str) -> subprocess.CompletedProcess[str]:

@@ -13,21 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from cluster import Cluster, Node
+from cluster import Cluster
 from deploy.image import build
-from tests.deploy.helm import CHART, helm
+from tests.deploy.helm import CHART, look, run_helm
 from tests.lab.kubernetes import own_name, remove_orphans
-from tests.lab.waiting import until
+from tests.lab.waiting import SLOWNESS, until
 from weft.datapath.netns import entered
 
-LOOK = """
-ip -br link | cut -d' ' -f1; ip rule; ip -6 rule
-ip -4 route show table all; ip -6 route show table all | grep -v "^multicast\\|^anycast\\|^local\\|fe80"
-nft list ruleset; find /sys/fs/bpf -mindepth 1 -maxdepth 1; find /etc/cni /opt/cni /run/weft /var/lib/weft
-find /sys/fs/cgroup -name '*weft*'
-sysctl net.ipv4.ip_forward net.ipv6.conf.all.forwarding net.ipv4.tcp_early_demux net.ipv4.ip_local_port_range
-true
-"""
 TABLE = "weft status --all -o json || true"
 PODS = """
 apiVersion: v1
@@ -64,23 +56,12 @@ def installed() -> Iterator[Cluster]:
         yield cluster
 
 
-def run_helm(cluster: Cluster, *words: str) -> str:
-    done = helm(*words, "--namespace", "kube-system", env=cluster.environment())
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def look(node: Node) -> set[str]:
-    """What is on a node, line by line."""
-    return {line.strip() for line in node.run("sh", "-c", LOOK).splitlines()}
-
-
 def test_install_and_uninstall(installed: Cluster) -> None:
     cluster, first = installed, installed.nodes[0]
     before = look(first)
     notes = run_helm(cluster, "install", "weft", str(CHART), "--set", "prometheus.enabled=true")
     assert "172.30.0.1:6443" in notes  # found in the cluster: nobody had to say it
-    cluster.kubectl("-n", "kube-system", "rollout", "status", "daemonset/weft", "--timeout=120s")
+    cluster.kubectl("-n", "kube-system", "rollout", "status", "daemonset/weft", f"--timeout={120 * SLOWNESS:.0f}s")
     cluster.wait_ready()
 
     def weft(*words: str) -> str:
@@ -97,19 +78,20 @@ def test_install_and_uninstall(installed: Cluster) -> None:
     assert "unreachable 10.96.0.0/16" in first.run("ip", "route")  # the ServiceCIDR object's
 
     cluster.kubectl("apply", "-f", "-", stdin=PODS.replace("NODE", first.name))
-    cluster.kubectl("wait", "--for=condition=Ready", "pod/server", "--timeout=60s")
+    cluster.kubectl("wait", "--for=condition=Ready", "pod/server", f"--timeout={60 * SLOWNESS:.0f}s")
     metrics = cluster.nodes[1].run("curl", "-s", f"http://{first.addresses[0]}:9962/metrics")
     assert 'weft_cni_requests_total{command="ADD",code="0"} 1\n' in metrics and "weft_source_connected 1\n" in metrics
     address = cluster.get("pod", "server")["status"]["podIP"]
 
     def code(path: str) -> str:
-        asked = f"curl -s -o /dev/null -w '%{{http_code}}' --max-time 5 http://{address}:8080/{path} || true"
+        options = f"-s -o /dev/null -w '%{{http_code}}' --max-time {5 * SLOWNESS:.0f}"
+        asked = f"curl {options} http://{address}:8080/{path} || true"
         return cluster.nodes[1].run("sh", "-c", asked)
 
     until(lambda: code("page") == "200" and code("other") == "403", "Envoy lets one page through", 60)
     _upgrade_under_a_connection(cluster, address)
     _end_of_envoys_pod(cluster, lambda: code("page"))
-    cluster.kubectl("delete", "pod/server", "--timeout=60s")
+    cluster.kubectl("delete", "pod/server", f"--timeout={60 * SLOWNESS:.0f}s")
 
     run_helm(cluster, "uninstall", "weft", "--wait")
     ours = ("pods", "-n", "kube-system", "-l", "app.kubernetes.io/part-of=weft")
@@ -127,7 +109,7 @@ def _upgrade_under_a_connection(cluster: Cluster, address: str) -> None:
     """New agents on both nodes; a connection through Envoy is the same before and after, and meanwhile every new one is
     answered as before."""
     old, netns = _agents(cluster), Path(f"/proc/{cluster.nodes[1].pid}/ns/net")
-    with closing(HTTPConnection(address, 8080, timeout=60)) as asking:
+    with closing(HTTPConnection(address, 8080, timeout=60 * SLOWNESS)) as asking:
         with entered(netns):
             asking.connect()
         first = asking.sock
@@ -137,7 +119,9 @@ def _upgrade_under_a_connection(cluster: Cluster, address: str) -> None:
             probing = pool.submit(_probe, netns, address, done, codes)
             try:
                 cluster.kubectl("-n", "kube-system", "rollout", "restart", "daemonset/weft")
-                cluster.kubectl("-n", "kube-system", "rollout", "status", "daemonset/weft", "--timeout=120s")
+                cluster.kubectl(
+                    "-n", "kube-system", "rollout", "status", "daemonset/weft", f"--timeout={120 * SLOWNESS:.0f}s"
+                )
             finally:
                 done.set()
             probing.result()
@@ -150,7 +134,7 @@ def _probe(netns: Path, address: str, done: threading.Event, codes: Counter[tupl
     """A new connection for each request, one after the other."""
     while not done.is_set():
         for path in ("page", "other"):
-            with closing(HTTPConnection(address, 8080, timeout=30)) as asking:
+            with closing(HTTPConnection(address, 8080, timeout=30 * SLOWNESS)) as asking:
                 with entered(netns):
                     asking.connect()
                 asking.request("GET", f"/{path}")
@@ -165,5 +149,5 @@ def fetch(asking: HTTPConnection) -> bytes:
 def _end_of_envoys_pod(cluster: Cluster, code: Callable[[], str]) -> None:
     """Another Envoy, in another pod and control group, does what the first did."""
     pods = ("-n", "kube-system", "-l", "app.kubernetes.io/name=weft-envoy")
-    cluster.kubectl("delete", "pods", *pods, "--timeout=60s")
+    cluster.kubectl("delete", "pods", *pods, f"--timeout={60 * SLOWNESS:.0f}s")
     until(lambda: code() == "200", "the next Envoy answers", 60)

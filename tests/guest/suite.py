@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from cluster import build
+from deploy import image
 from tests.guest import VERSIONS, GuestError, run
 from tests.lab.tools import ROOT, build_all
 
@@ -28,6 +30,15 @@ PYTEST = (
     "-p tests.guest.instant -p no:cacheprovider -o faulthandler_timeout=600 "
     "-o addopts='-v -ra --color=no --durations=9 --strict-markers'"
 )
+CLUSTERS = ("tests/guest/kubernetes.py",)
+"""Those that bring a cluster up."""
+CLUSTER_MACHINE = """
+mount -o remount,nsdelegate /sys/fs/cgroup # as systemd has it
+export XDG_CACHE_HOME={cache}
+mkdir /tmp/cache /tmp/cache.work
+mount -t overlay -o lowerdir={cache},upperdir=/tmp/cache,workdir=/tmp/cache.work overlay {cache}
+"""
+"""What their guest does first: it finds the host's programs and images, and keeps what it adds."""
 LOGS = ROOT / "build" / "guest" / "log"
 
 
@@ -41,10 +52,19 @@ class Outcome(NamedTuple):
 def run_tests(version: str, paths: tuple[str, ...], timeout: float, log: Path | None = None) -> tuple[int, str]:
     """pytest's exit code and output in a fresh guest; the output goes to ``log`` as it comes. Raises GuestError."""
     build_all()
-    for folder in ("weft", "tests"):  # a guest writes nothing here: it would compile them anew for each process
+    setup, memory = _cluster_machine() if set(paths) & set(CLUSTERS) else ("", "4G")
+    for folder in ("weft", "tests", "cluster", "deploy"):  # a guest writes nothing here, and compiles at every start
         compileall.compile_dir(ROOT / folder, quiet=2)
-    command = f"{ROOT}/.venv/bin/python -m pytest {PYTEST} {' '.join(paths)}"
-    return run(version, command, timeout, memory="4G", log=log)
+    command = f"{setup}{ROOT}/.venv/bin/python -m pytest {PYTEST} {' '.join(paths)}"
+    return run(version, command, timeout, memory=memory, log=log)
+
+
+def _cluster_machine() -> tuple[str, str]:
+    """(the guest's first commands, its memory); what the cluster needs is made now if it is not in the cache."""
+    for group in (*build.NEEDED, "helm"):
+        build.folder(group)
+    image.build()
+    return CLUSTER_MACHINE.format(cache=build.cache_folder().parent.parent), "8G"
 
 
 def run_package(version: str, package: str) -> Outcome:
