@@ -25,7 +25,7 @@ demo: packages-demo build ## the main job, end to end, with real traffic
 test: packages-test packages-cluster packages-image build
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
-test-kernels: packages-test packages-cluster packages-image build ## the namespace suite, and Kubernetes, on 6.1 and 6.12
+test-kernels: packages-test build ## the whole namespace suite on 6.1 and 6.12
 	@$(BIN)/python -m tests.guest.suite 6.1 6.12
 
 bench: packages-bench packages-cluster build

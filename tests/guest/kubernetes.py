@@ -1,17 +1,18 @@
 """A real Kubernetes of one node in a guest, weft by Helm: what a machine has that is a plain Debian 12, cgroup2 alone.
 
-The suite of guests runs it (tests/guest/suite.py); on the host tests/deploy and tests/kubernetes see much more.
+``python -m tests.guest.suite 6.1 guest/kubernetes.py``; on the host tests/deploy and tests/kubernetes see much more.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from cluster import Cluster
-from deploy.image import build
 from tests.deploy.helm import CHART, look, run_helm
 from tests.lab.kubernetes import own_name, remove_orphans
 from tests.lab.waiting import SLOWNESS, until
@@ -64,7 +65,7 @@ spec:
 def cluster() -> Iterator[Cluster]:
     remove_orphans()
     with Cluster(own_name("g"), nodes=1) as up:
-        up.load_image(build())
+        up.load_image(Path(os.environ["WEFT_TEST_IMAGE"]))
         yield up
 
 

@@ -34,7 +34,7 @@ CLUSTERS = ("tests/guest/kubernetes.py",)
 """Those that bring a cluster up."""
 CLUSTER_MACHINE = """
 mount -o remount,nsdelegate /sys/fs/cgroup # as systemd has it
-export XDG_CACHE_HOME={cache}
+export XDG_CACHE_HOME={cache} WEFT_TEST_IMAGE={image}
 mkdir /tmp/cache /tmp/cache.work
 mount -t overlay -o lowerdir={cache},upperdir=/tmp/cache,workdir=/tmp/cache.work overlay {cache}
 """
@@ -63,8 +63,7 @@ def _cluster_machine() -> tuple[str, str]:
     """(the guest's first commands, its memory); what the cluster needs is made now if it is not in the cache."""
     for group in (*build.NEEDED, "helm"):
         build.folder(group)
-    image.build()
-    return CLUSTER_MACHINE.format(cache=build.cache_folder().parent.parent), "8G"
+    return CLUSTER_MACHINE.format(cache=build.cache_folder().parent.parent, image=image.build()), "8G"
 
 
 def run_package(version: str, package: str) -> Outcome:
@@ -73,7 +72,7 @@ def run_package(version: str, package: str) -> Outcome:
     log.parent.mkdir(parents=True, exist_ok=True)
     began, complaint = time.monotonic(), ""
     try:
-        code, _ = run_tests(version, (f"tests/{package}",), MINUTES.get(package, 30) * 60, log)
+        code, _ = run_tests(version, (f"tests/{package}",), MINUTES.get(package, 45) * 60, log)
     except GuestError as error:
         code, complaint = 1, str(error).partition("; its output:")[0]
     output = log.read_text(errors="replace")
