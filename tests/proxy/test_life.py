@@ -150,7 +150,8 @@ def test_envoy_dies_while_the_agent_is_away(own: Scene) -> None:
     own.proxy.close()
     os.kill(pid, signal.SIGKILL)
     own.proxy = again(own, cgroup_of(f"life-{os.getpid()}"))
-    until(lambda: not own.proxy.recover(), "nobody is there")
+    until(lambda: own.proxy.process.pid() == 0, "it is dead")
+    assert not own.proxy.recover()
     assert own.ensure({ONE: rules(HttpMatch(path="/b"))}) == []
     assert own.ask(ONE, "/b").status == 200
 
