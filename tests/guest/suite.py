@@ -27,7 +27,7 @@ MINUTES = {
 COMPACT = ("tests/lab/test_node.py",)
 """Policy, services and flows: what `make test` runs on the oldest kernel."""
 PYTEST = (
-    "-p tests.guest.instant -p no:cacheprovider -o faulthandler_timeout=600 "
+    "-p tests.guest.instant -p no:cacheprovider -o faulthandler_timeout=1800 "
     "-o addopts='-v -ra --color=no --durations=9 --strict-markers'"
 )
 CLUSTERS = ("tests/guest/kubernetes.py",)

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab.netns import ip
-from tests.lab.waiting import until
+from tests.lab.waiting import SLOWNESS, until
 from weft.datapath.netns import entered
 from weft.datapath.node import mounts
 from weft.model.desired import Listener
@@ -160,7 +160,7 @@ class Scene:
         return self.servers[address, port]
 
     def ensure(self, listeners: Mapping[int, Listener], clusters: Clusters | None = None) -> list[Rejection]:
-        return self.proxy.ensure(listeners, clusters or {}, 20)
+        return self.proxy.ensure(listeners, clusters or {}, 20 * SLOWNESS)
 
     def ask(
         self,
