@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.lab.probes import TIMEOUT_MS, Held, Outcome, Prober, Question
+from tests.lab.probes import PATIENT_MS, Held, Outcome, Prober, Question
 from tests.lab.tools import tool
 from tests.lab.waiting import SLOWNESS
 
@@ -43,7 +43,7 @@ class Pod:
             self._probers.append(Prober(self.argv(tool("probe"))))
         return self._probers[0]
 
-    def probe(self, protocol: str, address: str, port: int, timeout_ms: int = TIMEOUT_MS) -> Outcome:
+    def probe(self, protocol: str, address: str, port: int, timeout_ms: int = PATIENT_MS) -> Outcome:
         return self.prober().ask([Question(protocol, address, port)], timeout_ms)[0]
 
     def hold(self, address: str, port: int, interval_ms: int = 0) -> Held:

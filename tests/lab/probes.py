@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from tests.lab.waiting import SLOWNESS
 
-TIMEOUT_MS = int(400 * SLOWNESS)
-"""How long a probe waits before it calls the answer "timeout": refused SYNs are dropped silently, so this is the price
-of every "no"."""
+TIMEOUT_MS, PATIENT_MS = int(400 * SLOWNESS), int(900 * SLOWNESS)
+"""How long a probe of many, and a single one, waits before it calls the answer "timeout": refused SYNs are dropped
+silently, so this is the price of every "no". A single one can afford that a busy machine stands still, but not so long
+that its SYN is sent again (a second)."""
 
 
 class Question(NamedTuple):
