@@ -21,7 +21,8 @@ hides it; the limits on latency are for that. Absolute times belong to this mach
 
 Layer 7: every arm serves the same page with the same servers and allows `GET /`. "bare Envoy" is one Envoy on the node
 with weft's own listener, dialled directly, with static routes and a receiver in C that throws its access log away: no
-redirection, no client addresses kept, no policy of layers 3 and 4; "TPROXY Envoy" has the listener whole, transparent,
+redirection, no client addresses kept, no policy of layers 3 and 4; it is there twice, because two equal Envoys differ
+by 1-2 % for as long as they run, and the limit asks for their mean; "TPROXY Envoy" has the listener whole, transparent,
 behind nftables' tproxy. "two sidecars" is an Envoy in each pod behind
 nftables' redirect, as Istio lays them out, but without mTLS, telemetry and access logs, which make Istio's slower. The
 lines' values are requests/s; the notes have the latencies. Pinned to one core are client, server and Envoys (weft's
