@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -66,6 +67,14 @@ PARTS: dict[str, Callable[[int, bool], list[Row]]] = {
 }
 
 
+def with_tmpfs(words: Sequence[str]) -> None:
+    """Start over with a /run of its own if the machine's is on a disk: wherever systemd runs it is a tmpfs, and what
+    the agent writes there for a pod takes 10 ms longer on a full ext4. It goes with the last process that sees it."""
+    if subprocess.run(["findmnt", "--types", "tmpfs", "/run"], stdout=subprocess.DEVNULL, check=False).returncode:
+        mount = 'mount -t tmpfs -o mode=755 tmpfs /run && exec "$0" -m bench "$@"'
+        os.execvp("unshare", ["unshare", "--mount", "sh", "-c", mount, sys.executable, *words])
+
+
 def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
@@ -74,6 +83,7 @@ def main(words: Sequence[str]) -> int:
     options = parser.parse_args(words)
     if os.geteuid() != 0:
         parser.error("the benchmarks make network namespaces and load BPF programs: run them as root")
+    with_tmpfs(words)
     rounds = 2 if options.quick else options.rounds
     rows: list[Row] = []
     for part in options.only or PARTS:

@@ -17,7 +17,8 @@ Written by `make bench`; do not edit. {rounds} rounds; the arms alternate within
 round to round. A ratio (×) is the median over the rounds of weft divided by the plain routed veth pair ("no mesh")
 that was measured beside it; A/A is a second "no mesh" divided by the first, so it shows how far two equal things differ
 here. "1 core": client and server pinned to one core, because a wake-up across cores costs more than any datapath and
-hides it; the limits on latency are for that. Absolute times belong to this machine; ratios mostly carry over.
+hides it; the limits on latency are for that. Absolute times belong to this machine; ratios mostly carry over. /run is
+a tmpfs, as systemd has it; on a machine without one, the benchmarks mount their own, seen by nobody else.
 
 Layer 7: every arm serves the same page with the same servers and allows `GET /`. "bare Envoy" is one Envoy on the node
 with weft's own listener, dialled directly, with static routes and a receiver in C that throws its access log away: no

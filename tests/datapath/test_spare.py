@@ -51,7 +51,7 @@ def test_nothing_is_left_when_the_program_cannot_be_attached(running: Node, monk
     until(lambda: not devices(), "the half-made one is gone")
 
 
-def test_a_pod_gets_one_and_the_next_is_made_when_it_is_up(running: Node) -> None:
+def test_a_pod_gets_one_and_the_next_is_made_after_it(running: Node) -> None:
     async def life() -> None:
         pods = PodDevices(running.datapath, 1500)
         pods.get_ready()
@@ -60,8 +60,11 @@ def test_a_pod_gets_one_and_the_next_is_made_when_it_is_up(running: Node) -> Non
         local = await pods.create("default_p11", running.netns(11), (running.v4(11), running.v6(11)), EndpointId(11))
         assert local.ifindex in ready
         assert {link.ifindex for link in devices().values()} == ready - {local.ifindex}
+        pods.get_ready()
+        assert len(devices()) == 2, "it hinders the pod that is coming"
         running.apply(Write("endpoints", endpoints(local, 11, 0, 0)))
         await pods.up("default_p11")
+        pods.get_ready()
         await asyncio.to_thread(until, lambda: len(devices()) == 3, "another one is made")
         running.pod(12)
         with running.listen(12):

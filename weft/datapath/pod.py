@@ -65,8 +65,8 @@ class PodDevices:
         self._coming: set[str] = set()
 
     def get_ready(self) -> None:
-        """Make networks ahead, in the background; after each pod that came again. Making one holds the kernel's lock
-        of all devices for a long time, so not while a pod is coming."""
+        """Make networks ahead, in the background; again after each pod that took one. Making one holds the kernel's
+        lock of all devices for a long time, so not while a pod is coming."""
         if not self._coming:
             self._spares.fill()
 
@@ -83,9 +83,7 @@ class PodDevices:
     async def up(self, name: str) -> None:
         """Host side up. Only after the plan that knows the pod is in force."""
         await asyncio.get_running_loop().run_in_executor(self._making, self.bring_up, name)
-        if name in self._coming:
-            self._coming.remove(name)
-            self.get_ready()
+        self._coming.discard(name)
 
     async def delete(self, name: str, netns: Path) -> None:
         """Removes veth, program and namespace; nothing there is not an error."""

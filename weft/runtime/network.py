@@ -17,7 +17,7 @@ class PodNetwork(Protocol):
     """
 
     def get_ready(self) -> None:
-        """Pods may come from now on."""
+        """Pods may come from now on, and no other that came is waiting for the machine. May be repeated."""
         ...
 
     async def create(

@@ -284,6 +284,7 @@ class PodRuntime:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         self._on_change(key)
+        self.get_ready()  # not sooner: it would keep a pod that was just started from its first instruction
 
     async def _revive(self, key: NamespacedName) -> None:
         """A supervisor was killed, and its container with it: another one takes over, as after any other crash."""
