@@ -18,15 +18,15 @@ IN_A_ROW = 20
 
 _ASK = """
 import http.client
-def ask(host, port, method, path, headers, fresh, body=None):
-    connection = http.client.HTTPConnection(host, port, timeout=10)
+def ask(host, port, method, path, headers):
+    connection = http.client.HTTPConnection(host, port)
     connection.request(method, path, headers=headers)
     answer = connection.getresponse()
     text = answer.read().decode(errors="replace")
     connection.close()
     return {"status": answer.status, "headers": [[n.lower(), v] for n, v in answer.getheaders()], "text": text}
-host, port, method, path, headers, times = arguments
-say([ask(host, port, method, path, headers, True) for _ in range(times)])
+*request, times = arguments
+say([ask(*request) for _ in range(times)])
 """
 
 

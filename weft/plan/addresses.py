@@ -72,8 +72,9 @@ class PodAddresses:
         self._write_remote(remote)
         came = Counter([*local.values(), *remote.values()])
         everybody, held = self._identities.at, self.remote
+        content_of = self._peers.content
         for position, addresses in alike.items():
-            class_ = numbers[self._peers.content[position]]
+            class_ = numbers[content_of[position]]
             entry = IpcacheEntry(everybody[position].id, class_, IPCACHE_REMOTE)
             came[class_] += len(addresses)
             for address in addresses:
@@ -87,17 +88,18 @@ class PodAddresses:
         to look at one by one."""
         alike: dict[int, list[Prefix]] = {}
         single, special = set(changed), changed | self._identities.contested.keys()
-        members_of, remote = self._identities.members, self.remote
+        members_of, remote, traits = self._identities.members, self.remote, self._traits.any
         for position in moved:
             if not (members := members_of.get(position)):
                 continue
-            if self._traits.any:
+            if traits:
                 single.update(members)
-                continue
-            found = [address for address in members if address in remote and address not in special]
-            if found:
-                alike[position] = found
-            if len(found) < len(members):
+            elif members.keys() <= remote.keys() and (not special or special.isdisjoint(members)):
+                alike[position] = list(members)
+            else:
+                found = [address for address in members if address in remote and address not in special]
+                if found:
+                    alike[position] = found
                 single.update(members.keys() - set(found))
         return alike, single
 

@@ -144,11 +144,10 @@ class Compiler:
     def _edited(self, changed: Iterable[Prefix]) -> Edition[Prefix, IpcacheEntry]:
         """``_ipcache`` after a change of these addresses."""
         edition, pods, others = Edition(self._ipcache), self._pods.remote, self._others.entries
-        for address in changed:
-            if (entry := pods.get(address) or others.get(address)) is not None:
-                edition[address] = entry
-            else:
-                edition.remove(address)
+        now = {address: pods.get(address) or others.get(address) for address in changed}
+        edition.put({address: entry for address, entry in now.items() if entry is not None})
+        for address in [address for address, entry in now.items() if entry is None]:
+            edition.remove(address)
         return edition
 
     def _update_tables(self) -> None:

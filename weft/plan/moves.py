@@ -95,11 +95,11 @@ class Moves:
     def _sort_blocks(self) -> None:
         """Thousands at a time: what most of them are, entries of both with the same flags, is found out first."""
         kernel, desired = self._kernel.ipcache, self._desired.ipcache
-        ours = {Prefix(wide, 128) for maps in (self._kernel, self._desired) for wide in maps.endpoints}
+        ours = {Prefix(wide, 128) for wide in self._kernel.endpoints.keys() | self._desired.endpoints.keys()}
         blocks = self.blocks
-        for key in different(kernel, desired):
-            old: IpcacheEntry | EndpointEntry | None = kernel.get(key)
-            new: IpcacheEntry | EndpointEntry | None = desired.get(key)
+        for key, before, after in differences(kernel, desired):
+            old: IpcacheEntry | EndpointEntry | None = before
+            new: IpcacheEntry | EndpointEntry | None = after
             if key in ours:
                 wide = key.address
                 old, new = self._kernel.endpoints.get(wide, old), self._desired.endpoints.get(wide, new)
@@ -132,12 +132,17 @@ class Moves:
 
 def different(one: Mapping[K, V], other: Mapping[K, V]) -> list[K]:
     """Keys with different values, or in one of the two only."""
+    return [key for key, _, _ in differences(one, other)]
+
+
+def differences(one: Mapping[K, V], other: Mapping[K, V]) -> list[tuple[K, V | None, V | None]]:
+    """The same with the values; None where there is none."""
     if isinstance(other, Edition) and other.follows(one):
-        return [key for key in other.touched if one.get(key) != other.get(key)]
+        return [(key, old, new) for key in other.touched if (old := one.get(key)) != (new := other.get(key))]
     change = changes(one, other)
     gone, come = change.gone, change.come
-    return [key for key, value in come.items() if key not in gone or gone[key] != value] + [
-        key for key in gone if key not in come
+    return [(key, old, new) for key, new in come.items() if (old := gone.get(key)) != new] + [
+        (key, old, None) for key, old in gone.items() if key not in come
     ]
 
 
