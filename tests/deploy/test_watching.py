@@ -87,7 +87,10 @@ async def ask(port: int, path: str) -> tuple[int, str]:
 
 
 def test_probes_are_answered_from_the_first_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "collect", lambda agent: f"{agent.name}\n")
+    async def collect(agent: SimpleNamespace) -> str:
+        return f"{agent.name}\n"
+
+    monkeypatch.setattr(metrics, "collect", collect)
     agent = SimpleNamespace(name="weft_of_agent", ended=[], problems={})
 
     async def scene(ports: Sequence[int]) -> None:

@@ -37,7 +37,7 @@ class Answers(ABC):
         """The world as it would be with these objects in it. Errors: Refusal."""
 
     async def status(self) -> Json:
-        return status.report(self._agent)
+        return await status.report(self._agent)
 
     async def get(self, kind: str, name: str, namespace: str | None, output: str) -> str:
         store = self._agent.source

@@ -32,8 +32,8 @@ class Health:
         problem = self.agent.problems.get(KERNEL)
         return (*self.agent.ended, *([problem] if problem else ()))
 
-    def metrics(self) -> str:
-        return metrics.collect(self.agent) if self.agent else ""
+    async def metrics(self) -> str:
+        return await metrics.collect(self.agent) if self.agent else ""
 
 
 @contextlib.asynccontextmanager

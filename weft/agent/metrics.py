@@ -70,9 +70,9 @@ class Sample(NamedTuple):
     value: float
 
 
-def collect(agent: Agent) -> str:
+async def collect(agent: Agent) -> str:
     """All of it, as Prometheus reads it."""
-    return exposition(samples(report(agent), counters(agent.datapath), agent.started.timestamp()))
+    return exposition(samples(await report(agent), counters(agent.datapath), agent.started.timestamp()))
 
 
 def samples(status: Mapping[str, Any], packets: Mapping[tuple[int, int], Counter], began: float) -> Iterator[Sample]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
 from collections import Counter
 from collections.abc import Sequence
@@ -22,10 +23,10 @@ PROBLEMS, PROBLEM_LENGTH = 5, 300
 """So many of them, and so much of each, does a node tell the others."""
 
 
-def report(agent: Agent) -> dict[str, Any]:
+async def report(agent: Agent) -> dict[str, Any]:
     """The answer of ``GET /v1/status``; ``problems`` is empty when all is well."""
+    usage = await asyncio.to_thread(map_usage, agent.datapath)
     world, desired = agent.engine.world, agent.engine.compiled.desired
-    usage = map_usage(agent.datapath)
     flows = agent.flows.statistics()
     endpoints = {entry.id: entry for entry in desired.endpoints.values()}
     return {

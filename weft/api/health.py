@@ -26,7 +26,7 @@ class Health(Protocol):
     def missing(self) -> Sequence[str]:
         """What keeps the agent from serving now."""
 
-    def metrics(self) -> str:
+    async def metrics(self) -> str:
         """In Prometheus' text format."""
 
 
@@ -44,7 +44,7 @@ def build(health: Health) -> Router:
         return _verdict(health.missing())
 
     async def metrics(request: Request) -> PlainTextResponse:
-        return PlainTextResponse(health.metrics(), media_type=EXPOSITION)
+        return PlainTextResponse(await health.metrics(), media_type=EXPOSITION)
 
     return Router([Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])
 

@@ -23,6 +23,10 @@ def possible_cpus() -> int:
     return int(last.split("-")[-1]) + 1
 
 
+class _CannotBatchError(Exception):
+    """The kernel has no batches for maps of this type."""
+
+
 class Map:
     """A map by its file descriptor, which this object owns. Keys and values are bytes as the kernel has them."""
 
@@ -121,6 +125,14 @@ class Map:
 
         A hash map that changes meanwhile may show an entry twice or not at all, as the kernel's batch lookup does.
         """
+        try:
+            for keys, values, count in self._stretches():
+                yield bytes(keys[: count * self.key_size]), bytes(values[: count * self.value_size]), count
+        except _CannotBatchError:
+            yield from self._one_by_one()
+
+    def _stretches(self) -> Iterator[tuple[memoryview, memoryview, int]]:
+        """The same in buffers that the next stretch overwrites. Errors: _CannotBatchError at once."""
         chunk = min(_CHUNK, self.max_entries)
         keys = ctypes.create_string_buffer(chunk * self.key_size)
         values = ctypes.create_string_buffer(chunk * self.value_size)
@@ -133,12 +145,11 @@ class Map:
             result = bpf.call(bpf.MAP_LOOKUP_BATCH, attr)
             count = int(struct.unpack_from("=I", attr, 32)[0])
             if first and -result in _NO_BATCH:
-                yield from self._one_by_one()
-                return
+                raise _CannotBatchError
             if result != -errno.ENOENT:
                 bpf.check(result, f"read map {self.name}")
             if count:
-                yield keys.raw[: count * self.key_size], values.raw[: count * self.value_size], count
+                yield memoryview(keys), memoryview(values), count
             if result == -errno.ENOENT:
                 return
             first = False
@@ -175,4 +186,8 @@ class Map:
                 yield keys[i * size : (i + 1) * size]
 
     def count(self) -> int:
-        return sum(count for _, _, count in self.batches())
+        """Beside everything else that is done with this object, in another thread as well."""
+        try:
+            return sum(count for _, _, count in self._stretches())
+        except _CannotBatchError:
+            return sum(1 for _ in self._walk())

@@ -49,9 +49,10 @@ def flows(datapath: Datapath) -> Iterator[tuple[FlowKey, Flow]]:
 
 
 def map_usage(datapath: Datapath) -> dict[str, Usage]:
-    """How full each map is that can be full."""
+    """How full each map is that can be full. A full flow table takes 40 ms to count, so an event loop asks in a thread,
+    where it may be done beside everything else."""
     return {
         name: Usage(opened.count(), opened.max_entries)
-        for name, opened in datapath.maps.items()
+        for name, opened in tuple(datapath.maps.items())
         if opened.type in _COUNTED
     }
