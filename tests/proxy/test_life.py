@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -16,7 +17,9 @@ from tests.lab.waiting import until
 from tests.proxy.scene import BACKENDS, SERVER, Client, Scene, again, cgroup_of, cluster, endpoints, rules, scene
 from weft.model.http import HttpMatch
 from weft.model.route import RouteTable
+from weft.proxy.bootstrap import Paths
 from weft.proxy.listening import listens
+from weft.proxy.process import Limits, Process
 from weft.proxy.spawn import USER
 
 ONE, TWO, THREE = 10_101, 10_102, 10_103
@@ -36,6 +39,18 @@ def test_nothing_runs_without_a_listener(own: Scene) -> None:
     own.proxy.stop_if_idle(0)
     assert own.proxy.status().pid == 0
     assert not own.proxy.recover()
+
+
+def test_one_that_has_not_said_its_number_yet(tmp_path: Path) -> None:
+    """Its starter holds the lock for it before it runs."""
+    process = Process(Paths(tmp_path), tmp_path, "n", Limits())
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for said in (None, "", "12"):
+            if said is not None:
+                (tmp_path / "pid").write_text(said)
+            assert process.pid() == int(said or 0)
+    assert process.pid() == 0 and process.find() is None
 
 
 def test_refused_configuration_blocks_nobody(own: Scene) -> None:

@@ -88,8 +88,10 @@ class Process:
         return handle
 
     def pid(self) -> int:
-        """0: none."""
-        return int(self._paths.pid.read_text()) if is_held(self._lock) else 0
+        """0: none, or one that has not said its number yet."""
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            return int(self._paths.pid.read_text()) if is_held(self._lock) else 0
+        return 0
 
     def start(self) -> int:
         """Errors: ProxyError if one runs already, or it cannot be started."""
