@@ -14,7 +14,7 @@ import h2.config
 import h2.connection
 import pytest
 
-from tests.lab.waiting import SLOWNESS, until
+from tests.lab.waiting import SLOWNESS, until, volume
 from tests.proxy.scene import BACKENDS, CLIENT, SERVER, Client, Scene, cluster, endpoints, rules
 from weft.model.desired import Listener
 from weft.model.http import HttpMatch
@@ -145,14 +145,15 @@ def many_files() -> Iterator[None]:
 
 @pytest.mark.usefixtures("many_files")
 def test_many_idle_connections(busy: Scene) -> None:
-    held = [dial() for _ in range(1500)]
+    count = volume(1500)
+    held = [dial() for _ in range(count)]
     try:
         for each in held:
             each.sendall(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
         with another_client() as times:
             until(lambda: len(times) > 20, "others are answered")
         fast(times)
-        until(lambda: busy.proxy.status().connections >= 1500, "the connections are counted")
+        until(lambda: busy.proxy.status().connections >= count, "the connections are counted")
     finally:
         for each in held:
             each.close()
