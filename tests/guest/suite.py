@@ -19,8 +19,8 @@ from tests.guest import VERSIONS, GuestError, run
 from tests.lab.tools import ROOT, build_all
 
 MINUTES = {
-    "lab": 10, "bpf": 15, "datapath": 20, "runtime": 20, "services": 20, "paths": 15, "hostile": 20, "cli": 30,
-    "conformance": 45, "faults": 45, "proxy": 45, "layer7": 30, "gateway": 45, "nodes": 30, "cni": 20,
+    "lab": 20, "bpf": 45, "datapath": 60, "runtime": 30, "services": 40, "paths": 30, "hostile": 30, "cli": 60,
+    "conformance": 45, "faults": 90, "proxy": 90, "layer7": 60, "gateway": 60, "nodes": 60, "cni": 40,
     "property/test_kernel_agrees.py": 20,
 }  # fmt: skip
 """The namespace suite: package → how long it may take."""
