@@ -148,6 +148,23 @@ enum flow_state {
 	FLOW_CUT = 3,     /* policy no longer allows it: packets are refused, TCP is reset */
 };
 
+/* A key of `flows` whose padding takes the answer. */
+struct flow_review {
+	struct addr address[2];
+	__be16 port[2];
+	__u8 protocol;
+	__u8 answer; /* REVIEW_* */
+	__u8 proxy;  /* struct flow's */
+	__u8 pad;
+};
+_Static_assert(sizeof(struct flow_review) == sizeof(struct flow_key), "flow_review");
+
+enum review {
+	REVIEW_NEEDLESS = 0, /* gone, not TCP, over, or decided by the policy in force */
+	REVIEW_ALLOWED = 1,
+	REVIEW_REFUSED = 2,
+};
+
 /* flow_count: how many flows an endpoint has, and how many it may have. */
 struct flow_count {
 	__u32 live;  /* changed by programs only */

@@ -14,12 +14,12 @@ V = Verdict
 VERIFIED_INSNS = 216
 """Offset of ``verified_insns`` in struct bpf_prog_info."""
 BUDGETS = {"from_pod": 200_000, "to_pod": 200_000, "from_tunnel": 100_000, "from_proxy": 100_000, "proxy_find": 10_000,
-           "query": 400_000, "start_expiry": 1_000,
+           "query": 400_000, "review": 400_000, "start_expiry": 1_000,
            "service_connect4": 5_000, "service_sendmsg6": 50_000, "service_recvmsg6": 50_000}  # fmt: skip
 """The kernel gives up at 1,000,000; older verifiers need more for the same program."""
 SIZES = {"ENDPOINT": 40, "IPCACHE_KEY": 24, "IPCACHE_ENTRY": 16, "POLICY_KEY": 16, "POLICY_ENTRY": 8, "FLOW_KEY": 40,
          "FLOW": 64, "FLOW_COUNT": 8, "SERVICE_KEY": 24, "SERVICE": 24, "BACKEND": 24, "FLOW_EVENT": 120, "CONFIG": 32,
-         "POLICY_QUERY": 64}  # fmt: skip
+         "POLICY_QUERY": 64, "FLOW_REVIEW": 40}  # fmt: skip
 
 
 @pytest.mark.parametrize("program", BUDGETS)

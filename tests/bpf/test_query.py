@@ -6,10 +6,10 @@ from ipaddress import ip_address
 
 import pytest
 
-from tests.bpf.conftest import CLIENT, OPEN, POOR, RULE_DENY, RULE_HTTP, RULE_OUT, SERVER, UNREADY
+from tests.bpf.conftest import CLIENT, EGRESS, INGRESS, OPEN, POOR, RULE_DENY, RULE_HTTP, RULE_OUT, SERVER, UNREADY
 from tests.bpf.machine import Machine
-from weft.datapath import bpf
-from weft.datapath.layouts import POLICY_QUERY_SIZE, PolicyQuery
+from weft.datapath import bpf, layouts
+from weft.datapath.layouts import POLICY_ALLOW, POLICY_QUERY_SIZE, PolicyQuery
 from weft.model.net import ICMP, TCP, UDP, to_wide
 from weft.model.verdicts import Verdict
 
@@ -72,3 +72,43 @@ def test_many_at_once(scenery: Machine) -> None:
     answers = ask(scenery, *[(pod(OPEN), pod(SERVER), TCP, port) for port in range(60, 108)])
     assert [60 + i for i, answer in enumerate(answers) if not answer.reason] == [80]
     assert {answer.source_identity for answer in answers} == {65536 + OPEN}
+
+
+L7_OUT, L7_IN = 600, 700
+CHECKED, PASSED = 8081, 8082
+
+
+@pytest.mark.parametrize(
+    ("port", "flow", "answer"),
+    [
+        (80, {}, layouts.REVIEW_ALLOWED),
+        (22, {}, layouts.REVIEW_REFUSED),
+        (22, {"revision": 1}, layouts.REVIEW_NEEDLESS),
+        (22, {"revision": 1, "state": layouts.FLOW_CUT}, layouts.REVIEW_REFUSED),
+        (22, {"state": layouts.FLOW_CLOSING}, layouts.REVIEW_NEEDLESS),
+        (CHECKED, {}, layouts.REVIEW_REFUSED),
+        (CHECKED, {"l7": L7_OUT}, layouts.REVIEW_ALLOWED),
+        (CHECKED, {"l7": L7_IN}, layouts.REVIEW_REFUSED),
+        (CHECKED, {"l7": L7_IN, "phase": layouts.PHASE_EGRESS}, layouts.REVIEW_ALLOWED),
+        (CHECKED, {"phase": layouts.PHASE_EGRESS}, layouts.REVIEW_REFUSED),
+        (CHECKED, {"phase": layouts.PHASE_INGRESS, "proxy": 1}, layouts.REVIEW_ALLOWED),
+        (PASSED, {"l7": L7_IN, "proxy": 2}, layouts.REVIEW_ALLOWED),
+    ],
+)
+def test_a_review(scenery: Machine, port: int, flow: dict[str, int], answer: int) -> None:
+    """CLIENT speaks to SERVER; the flows were decided under another revision unless they say otherwise."""
+    for each in (CHECKED, PASSED):
+        scenery.rule(INGRESS, POLICY_ALLOW, class_=CLIENT, protocol=TCP, port=each, rule=1, l7=L7_IN)
+    scenery.rule(EGRESS, POLICY_ALLOW, class_=SERVER, protocol=TCP, port=CHECKED, rule=1, l7=L7_OUT)
+    found = layouts.Flow.unpack(bytes(layouts.FLOW_SIZE))._replace(revision=9, state=layouts.FLOW_OPEN)
+    ends = (SERVER, CLIENT), (port, 40_000)  # by their size: the client is side 1
+    key = layouts.FlowKey(*(to_wide(ip_address(pod(each))) for each in ends[0]), *ends[1], TCP)
+    scenery.maps["flows"].update(key.pack(), found._replace(initiator=1, **flow).pack())
+    others = [key._replace(port_1=40_001), key._replace(protocol=UDP)]  # no such flow; and nothing is told by UDP
+    scenery.maps["flows"].update(others[1].pack(), found.pack())
+    asked = b"".join(each.pack() for each in (*others, key, key._replace(port_1=40_002)))
+    result = bpf.prog_test_run(scenery.programs["review"], bytes(14) + asked)
+    assert result.retval == 4
+    said = [layouts.FlowReview.unpack(result.data, 14 + at * layouts.FLOW_REVIEW_SIZE) for at in range(4)]
+    assert [each.answer for each in said] == [layouts.REVIEW_NEEDLESS] * 2 + [answer, layouts.REVIEW_NEEDLESS]
+    assert said[2].proxy == (flow.get("proxy", 0) if answer else 0)

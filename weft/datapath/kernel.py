@@ -33,7 +33,7 @@ from weft.model.desired import BumpRevision, Desired, Step, Write
 _ENCODED_AT_ONCE = 2048
 """Entries of a Write that are in the kernel's form at one time: what a big one allocates is not given back."""
 FROM_POD, TO_POD, FROM_PROXY, FROM_TUNNEL = "from_pod", "to_pod", "from_proxy", "from_tunnel"
-QUERY, DIALLED, START_EXPIRY = "query", "dialled", "start_expiry"
+QUERY, REVIEW, DIALLED, START_EXPIRY = "query", "review", "dialled", "start_expiry"
 PROXY_LISTEN, PROXY_OPENED, PROXY_FIND = "proxy_listen", "proxy_opened", "proxy_find"
 _FIND_AT_ONCE = 64
 _UNFINISHED = "__new"

@@ -45,6 +45,11 @@ FLOW_OPEN = 1
 FLOW_CLOSING = 2
 FLOW_CUT = 3
 
+# enum review
+REVIEW_NEEDLESS = 0
+REVIEW_ALLOWED = 1
+REVIEW_REFUSED = 2
+
 # enum proxy_phase
 PHASE_NONE = 0
 PHASE_ROUTE = 1
@@ -236,6 +241,29 @@ class Flow(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes, offset: int = 0) -> Flow:
         return cls(*_FLOW_0.unpack_from(data, offset))
+
+
+_FLOW_REVIEW_0 = struct.Struct(">16s16sHHBBB1x")
+FLOW_REVIEW_SIZE = 40
+
+
+class FlowReview(NamedTuple):
+    """struct flow_review"""
+
+    address_0: bytes
+    address_1: bytes
+    port_0: int
+    port_1: int
+    protocol: int
+    answer: int
+    proxy: int
+
+    def pack(self) -> bytes:
+        return _FLOW_REVIEW_0.pack(self.address_0, self.address_1, self.port_0, self.port_1, self.protocol, self.answer, self.proxy)
+
+    @classmethod
+    def unpack(cls, data: bytes, offset: int = 0) -> FlowReview:
+        return cls(*_FLOW_REVIEW_0.unpack_from(data, offset))
 
 
 _FLOW_COUNT_0 = struct.Struct("<II")

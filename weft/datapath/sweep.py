@@ -10,21 +10,24 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from weft.datapath import layouts, rtnetlink
-from weft.datapath.kernel import Datapath
-from weft.datapath.layouts import FlowKey, PolicyQuery
+from weft.datapath import bpf, layouts, rtnetlink
+from weft.datapath.kernel import REVIEW, Datapath
+from weft.datapath.layouts import FlowKey
 from weft.datapath.node import PROXY_DEVICE, PROXY_MAC
 from weft.datapath.pod import GATEWAY
-from weft.datapath.query import Question, ask
 from weft.datapath.spare import GATEWAY_MAC
 from weft.model.net import TCP, from_wide, to_wide
 
 _SOL_PACKET, _QDISC_BYPASS = 263, 20
 _SYN = 0x02
-_KEY, _VALUE = struct.Struct(">16s16sHHB3x"), struct.Struct("<8xI40xBB2xHBB4x")
-"""struct flow_key whole, and of struct flow revision, initiator, state, l7, proxy and phase: there may be 100,000."""
+_ETHERNET = bytes(14)
+_AT_ONCE = 80 * layouts.FLOW_REVIEW_SIZE
+"""Bytes of flow keys in one run: a test packet has at most about 3.5 KiB on the oldest kernel, and a run keeps its CPU
+from other packets for 30 µs."""
+_ANSWER, _PROXY = 37, 38
+"""Where struct flow_review has them."""
 
 
 class Swept(NamedTuple):
@@ -48,38 +51,25 @@ class Kicked(NamedTuple):
 
 
 def sweep(datapath: Datapath) -> Swept:
-    """Look at every TCP flow that the policy in force has not decided yet; tell the ends of those it refuses."""
-    revision, doubtful = datapath.revision, 0
-    asked: dict[tuple[bytes, bytes, int], list[tuple[Any, ...]]] = {}
-    """As its initiator began each flow: source, destination and its port. A client's connections to one port are one
-    question."""
-    for keys, values, _ in datapath.maps["flows"].batches():
-        for key, flow in zip(_KEY.iter_unpack(keys), _VALUE.iter_unpack(values), strict=True):
-            decided, initiator, state, *passes = flow
-            if key[4] != TCP or state == layouts.FLOW_CLOSING or (decided == revision and state != layouts.FLOW_CUT):
-                continue
-            question = (key[1], key[0], key[2]) if initiator else (key[0], key[1], key[3])
-            asked.setdefault(question, []).append((key, *passes))
-            doubtful += 1
-    answers = ask(datapath, [Question(source, destination, TCP, port) for source, destination, port in asked])
-    same = zip(asked.values(), answers, strict=True)
-    refused = [
-        Kicked(FlowKey._make(key), proxy)
-        for flows, answer in same
-        for key, l7, proxy, phase in flows
-        if answer.reason or _listener(answer, phase) not in (0, l7)
-    ]
+    """Look at every TCP flow that the policy in force has not decided yet; tell the ends of those it refuses.
+
+    The kernel judges them by their keys alone: 100,000 take 60 ms.
+    """
+    doubtful, refused, review = 0, list[Kicked](), datapath.programs[REVIEW]
+    for keys, _, _ in datapath.maps["flows"].batches():
+        for start in range(0, len(keys), _AT_ONCE):
+            asked = keys[start : start + _AT_ONCE]
+            said = bpf.prog_test_run(review, _ETHERNET + asked).data[len(_ETHERNET) :]
+            answers = said[_ANSWER :: layouts.FLOW_REVIEW_SIZE]
+            doubtful += len(answers) - answers.count(layouts.REVIEW_NEEDLESS)
+            if layouts.REVIEW_REFUSED in answers:
+                proxies = said[_PROXY :: layouts.FLOW_REVIEW_SIZE]
+                refused += [
+                    Kicked(FlowKey.unpack(asked, at * layouts.FLOW_KEY_SIZE), proxies[at])
+                    for at, answer in enumerate(answers)
+                    if answer == layouts.REVIEW_REFUSED
+                ]
     return Swept(doubtful, len(refused), kick(datapath, refused))
-
-
-def _listener(answer: PolicyQuery, phase: int) -> int:
-    """What a leg has to pass that has been through ``phase``, as leg_decide() of bpf/include/proxy.h says."""
-    listeners = {
-        layouts.PHASE_ROUTE: answer.route_l7,
-        layouts.PHASE_EGRESS: answer.egress_l7,
-        layouts.PHASE_INGRESS: answer.ingress_l7,
-    }
-    return next((listener for step, listener in listeners.items() if step > phase and listener), 0)
 
 
 def _ends(key: FlowKey, first: int) -> tuple[_End, _End]:
