@@ -7,6 +7,7 @@ import random
 import socket
 import statistics
 import struct
+import time
 from collections.abc import Callable
 from contextlib import closing
 from ipaddress import ip_address
@@ -16,11 +17,12 @@ from bench.node import datapath_node, measuring_programs
 from bench.tools import cpus, median_ratio
 from weft.datapath import bpf
 from weft.datapath.kernel import FROM_POD, QUERY, Datapath
-from weft.datapath.layouts import PolicyQuery
+from weft.datapath.layouts import FLOW_OPEN, FLOW_SIZE, Flow, FlowKey, PolicyQuery
 from weft.datapath.libbpf import Object
 from weft.datapath.node import NodePaths
 from weft.datapath.pod import PodDevices
 from weft.datapath.spare import GATEWAY_MAC
+from weft.datapath.sweep import sweep
 from weft.model.desired import ACTION_ALLOW, EndpointEntry, IpcacheEntry, PolicyEntry, PolicyKey, Write
 from weft.model.net import TCP, ClassId, EndpointId, IdentityId, Prefix, RuleId, TableId, to_wide
 from weft.model.objects import LocalEndpoint
@@ -30,6 +32,7 @@ SYN, ACK, PUSH = 2, 16, 8
 FEW, MANY = 1, 65_536
 TABLE = TableId(77)
 QUESTIONS = 48
+OPEN = 100_000
 
 
 def measure(rounds: int, quick: bool, say: Callable[[str], None]) -> list[Row]:
@@ -61,6 +64,7 @@ def _measure(
             flow[size].append(_above_nothing(datapath, programs, client, repeat))
             decide[size].append(_decision(datapath, size, repeat // 20))
         say(f"packets: round {number + 1} of {rounds}")
+    swept = statistics.median(_sweep(datapath) for _ in range(rounds))
     established, first, first_many = (statistics.median(each) for each in (flow[FEW], decide[FEW], decide[MANY]))
     growth = median_ratio(flow[MANY], flow[FEW])
     return [
@@ -68,6 +72,7 @@ def _measure(
         Row("weft", f"the same, {MANY:,} policy entries against {FEW}", growth, "×", PACKET_64K_ENTRIES),
         Row("weft", "decision of a new flow (both sides), 1 policy entry", first, "ns"),
         Row("weft", f"decision of a new flow, {MANY:,} entries, peers at random", first_many, "ns"),
+        Row("weft", f"a policy change finds what it forbids among {OPEN:,} open connections", swept, "ms"),
     ]
 
 
@@ -139,6 +144,20 @@ def _above_nothing(datapath: Datapath, programs: Object, client: LocalEndpoint, 
     if tested.retval != 7 or empty.retval != 0:
         raise RuntimeError(f"bench: the packet under test was not redirected (answer {tested.retval}, {empty.retval})")
     return float(tested.duration_ns - empty.duration_ns)
+
+
+def _sweep(datapath: Datapath) -> float:
+    """Milliseconds to judge the server's connections with many peers, which an earlier policy has decided."""
+    decided = Flow.unpack(bytes(FLOW_SIZE))._replace(revision=datapath.revision + 1, state=FLOW_OPEN, initiator=1)
+    ends = ((_peer(number % MANY), 40_000 + number // MANY) for number in range(OPEN))
+    keys = [FlowKey(to_wide(SERVER), peer, 8080, port, TCP).pack() for peer, port in ends]
+    datapath.maps["flows"].update_batch([(key, decided.pack()) for key in keys])
+    began = time.perf_counter()
+    swept = sweep(datapath)
+    took = 1000 * (time.perf_counter() - began)
+    if swept.flows < OPEN or swept.refused:
+        raise RuntimeError(f"bench: {swept} of {OPEN} connections, all of them allowed")
+    return took
 
 
 def _decision(datapath: Datapath, entries: int, repeat: int) -> float:
