@@ -25,7 +25,7 @@ _SYN = 0x02
 _ETHERNET = bytes(14)
 _AT_ONCE = 80 * layouts.FLOW_REVIEW_SIZE
 """Bytes of flow keys in one run: a test packet has at most about 3.5 KiB on the oldest kernel, and a run keeps its CPU
-from other packets for 30 µs."""
+from other packets for 30-200 µs."""
 _ANSWER, _PROXY = 37, 38
 """Where struct flow_review has them."""
 
@@ -53,7 +53,7 @@ class Kicked(NamedTuple):
 def sweep(datapath: Datapath) -> Swept:
     """Look at every TCP flow that the policy in force has not decided yet; tell the ends of those it refuses.
 
-    The kernel judges them by their keys alone: 100,000 take 80 ms.
+    The kernel judges them by their keys alone: 100,000 take 0.1-0.25 s.
     """
     doubtful, refused, review = 0, list[Kicked](), datapath.programs[REVIEW]
     for keys, _, _ in datapath.maps["flows"].batches():
