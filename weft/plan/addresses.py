@@ -70,17 +70,17 @@ class PodAddresses:
         no_remotes = [each for each in (*local, *gone) if self.remote.pop(each, None)]
         endpoints = self._write_local(local, subjects) or bool(no_pods)
         self._write_remote(remote)
-        came = Counter([*local.values(), *remote.values()])
+        came, left = Counter([*local.values(), *remote.values()]), Counter(went)
         everybody, held = self._identities.at, self.remote
         content_of = self._peers.content
         for position, addresses in alike.items():
             class_ = numbers[content_of[position]]
             entry = IpcacheEntry(everybody[position].id, class_, IPCACHE_REMOTE)
             came[class_] += len(addresses)
+            left[held[addresses[0]].class_] += len(addresses)  # they are alike, so they have been until now
             for address in addresses:
-                went.append(held[address].class_)
                 held[address] = entry
-        self._classes.count(came, Counter(went))
+        self._classes.count(came, left)
         return Changed(endpoints, [*remote, *no_remotes, *chain.from_iterable(alike.values())])
 
     def _alike(self, moved: set[int], changed: set[Prefix]) -> tuple[dict[int, list[Prefix]], set[Prefix]]:

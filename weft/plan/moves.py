@@ -74,6 +74,7 @@ class Moves:
 
     ``appear``: come from "refused", so they can wait for the end. ``vanish`` and ``drops``: go to "refused", so they
     need not wait (pods and ipcache entries). ``pods`` and ``blocks``: everybody else, with (by) old and new class.
+    ``mixed``: pairs of which some block changes more than its class.
     """
 
     def __init__(self, kernel: Desired, desired: Desired) -> None:
@@ -85,6 +86,7 @@ class Moves:
         self.arrive: list[Prefix] = []
         self.drops: list[Prefix] = []
         self.blocks: dict[Pair, list[Prefix]] = {}
+        self.mixed: set[Pair] = set()
         self._sort_blocks()
         for wide in different(kernel.endpoints, desired.endpoints):
             self._sort_pod(wide)
@@ -117,6 +119,8 @@ class Moves:
                     blocks[pair].append(key)
                 else:
                     blocks[Pair(*pair)] = [key]
+                if old is not before or new is not after or old.flags != new.flags or old.identity != new.identity:
+                    self.mixed.add(Pair(*pair))
 
     def _sort_pod(self, wide: bytes) -> None:
         old, new = self._kernel.endpoints.get(wide), self._desired.endpoints.get(wide)

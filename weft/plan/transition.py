@@ -35,7 +35,7 @@ from weft.model.desired import (
     Write,
 )
 from weft.model.net import ClassId, Prefix, TableId
-from weft.plan.moves import Moves, is_dropped
+from weft.plan.moves import Moves, Pair, is_dropped
 from weft.plan.passing import Passing, Way, ways_of
 from weft.plan.servicesteps import ServiceSteps
 from weft.plan.tablestate import TableState, grouped
@@ -103,7 +103,9 @@ class _Transition:
         blocks: dict[Prefix, IpcacheEntry] = {}
         for pair, keys in moves.blocks.items():
             apart = [key for key in keys if key not in passing.direct] if passing.direct else keys
-            if apart:
+            if self._is_at_once(pair):
+                blocks.update((key, desired[key]) for key in apart)
+            elif apart and (pair in moves.mixed or passing.classes[pair] != pair.old):
                 blocks.update(self._on_their_way(apart, passing.classes[pair]))
         blocks.update((key, entry) for key in passing.direct if (entry := desired.get(key)) is not None)
         drops = {key: desired.get(key) or moves.new.around(key) for key in moves.drops}
@@ -114,6 +116,10 @@ class _Transition:
         yield self._write_ipcache(drops, needless)
         pods = {wide: self.endpoints[wide]._replace(class_=passing.classes[pair]) for wide, pair in moves.pods.items()}
         yield self._write_endpoints(pods, moves.vanish)
+
+    def _is_at_once(self, pair: Pair) -> bool:
+        """Whether what they pass through is what they shall be: nothing but a class that is the new one already."""
+        return pair not in self.moves.mixed and self.passing.classes.get(pair) == pair.new
 
     def _on_their_way(self, keys: Iterable[Prefix], class_: ClassId) -> Iterator[tuple[Prefix, IpcacheEntry]]:
         """Exempt as the node's own only if it is that before and after; bound as another node's if it is so in either.
@@ -143,7 +149,8 @@ class _Transition:
         pods = {wide: desired.endpoints[wide] for wide in (*moves.pods, *moves.appear) if wide in desired.endpoints}
         yield self._write_endpoints(pods, [])
         yield self._write_new(moves.arrive)  # first: it may be the range around one of the others, which then goes
-        yield self._write_new([*chain.from_iterable(moves.blocks.values()), *moves.drops])
+        later = [keys for pair, keys in moves.blocks.items() if not self._is_at_once(pair)]
+        yield self._write_new([*chain.from_iterable(later), *moves.drops])
 
     def _write_new(self, keys: Iterable[Prefix]) -> Write | None:
         """Entries of ipcache become what they shall be."""
