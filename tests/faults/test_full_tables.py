@@ -13,9 +13,9 @@ from tests.lab.waiting import volume
 
 FLOWS = volume(131_072)
 """The table is filled before the first of its flows expires, on any machine."""
-SPRAY = min(FLOWS // 2, 60_000)
 GREEDY = 4
 """Pods that each use up their quota: a quarter of the table."""
+SPRAY = FLOWS // GREEDY * 5 // 4
 
 
 @pytest.fixture
