@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.waiting import SLOWNESS
 from weft.datapath import netns, node
 from weft.datapath.kernel import Datapath, Options
 from weft.datapath.node import NodePaths
@@ -32,6 +33,8 @@ from weft.model.desired import (
 from weft.model.net import ClassId, EndpointId, IdentityId, IPAddress, Prefix, RuleId, TableId, to_wide
 from weft.model.objects import LocalEndpoint, NodeConfig
 
+PATIENCE = 5 * SLOWNESS
+"""Seconds for what comes at once."""
 CONFIG = NodeConfig(
     name="test",
     pod_cidrs=(ip_network("10.55.0.0/24"), ip_network("fd55::/64")),
@@ -80,7 +83,7 @@ class Node:
         """A TCP server on port 8080 of a pod. Sockets stay in the namespace that they were made in."""
         with netns.entered(self.netns(number)):
             server = socket.socket(FAMILY[version])
-        server.settimeout(5)
+        server.settimeout(PATIENCE)
         server.bind((address(number, version), 8080))
         server.listen()
         return server

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.datapath.conftest import FAMILY, HOST, Node
+from tests.datapath.conftest import FAMILY, HOST, PATIENCE, Node
 from tests.lab.waiting import until
 from weft.datapath import layouts, netns, rtnetlink, stats
 from weft.datapath.events import HEADER, RECORD, EventReader
@@ -99,13 +99,13 @@ class Scene:
             return self.node.listen(where, version)
         with netns.entered(self.world):
             server = socket.socket(FAMILY[version])
-        server.settimeout(5)
+        server.settimeout(PATIENCE)
         server.bind((WORLD[version], PORT))
         server.listen()
         return server
 
     def dial(
-        self, where: int | None, target: str, port: int = PORT, source_port: int = 0, seconds: float = 5
+        self, where: int | None, target: str, port: int = PORT, source_port: int = 0, seconds: float = PATIENCE
     ) -> socket.socket:
         """A client in a pod, or in the world (None)."""
         with netns.entered(self.node.netns(where) if where else self.world):
@@ -196,7 +196,7 @@ def talk(client: socket.socket, server: socket.socket, seen: str, source: str) -
     client.sendall(b"hello")
     accepted, peer = server.accept()
     with accepted:
-        accepted.settimeout(5)
+        accepted.settimeout(PATIENCE)
         wanted = f"{seen}hello".encode()
         assert read(accepted, len(wanted)) == wanted
         assert peer[0] == source

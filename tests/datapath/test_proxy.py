@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.datapath.conftest import FAMILY, Node, address
+from tests.datapath.conftest import FAMILY, PATIENCE, Node, address
 from tests.datapath.proxy_scene import (
     CLIENT,
     EGRESS,
@@ -139,7 +139,7 @@ def test_to_the_node_itself(scene: Scene, version: int) -> None:
     scene.tables(CLIENT, egress=HTTP_OUT)
     target = "10.55.0.1" if version == 4 else "fd55::1"
     with socket.socket(FAMILY[version]) as server:
-        server.settimeout(5)
+        server.settimeout(PATIENCE)
         server.bind((target, PORT))
         server.listen()
         for _ in range(2):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.datapath.conftest import SIZES, Node, address
+from tests.datapath.conftest import PATIENCE, SIZES, Node, address
 from tests.datapath.proxy_scene import (
     CLIENT,
     EGRESS,
@@ -57,7 +57,7 @@ def test_what_was_opened_before_the_rule_is_cut(scene: Scene, version: int) -> N
         scene.dial(CLIENT, address(SERVER, version)) as client,
         server.accept()[0] as accepted,
     ):
-        accepted.settimeout(5)
+        accepted.settimeout(PATIENCE)
         scene.tables(CLIENT, egress=HTTP_OUT)
         swept = sweep(scene.node.datapath)
         assert (swept.refused, swept.told) == (1, 2)
@@ -79,7 +79,7 @@ def test_another_rule_set_cuts_and_none_does_not(scene: Scene, version: int, cli
         scene.dial(client_at, address(SERVER, version)) as client,
         server.accept()[0] as accepted,
     ):
-        accepted.settimeout(5)
+        accepted.settimeout(PATIENCE)
         client.sendall(b"one")
         wanted = f"<{INGRESS}>one".encode()
         assert read(accepted, len(wanted)) == wanted
@@ -105,7 +105,7 @@ def test_other_routes_cut(scene: Scene, version: int) -> None:
         scene.dial(CLIENT, VIP[version], 80) as client,
         server.accept()[0] as accepted,
     ):
-        accepted.settimeout(5)
+        accepted.settimeout(PATIENCE)
         scene.node.apply(BumpRevision("nothing changed"))
         assert sweep(scene.node.datapath).refused == 0
         scene.node.apply(Write("routes", {RouteKey(77, 0): 10_007}), BumpRevision("test"))
@@ -144,7 +144,7 @@ def test_when_the_proxy_dies(scene: Scene, version: int, client_at: int | None) 
         scene.dial(client_at, address(SERVER, version)) as client,
         server.accept()[0] as accepted,
     ):
-        accepted.settimeout(5)
+        accepted.settimeout(PATIENCE)
         client.sendall(b"one")
         wanted = f"<{INGRESS}>one".encode()
         assert read(accepted, len(wanted)) == wanted
@@ -176,7 +176,7 @@ def test_when_the_proxy_dies_between_a_pod_and_itself(scene: Scene, version: int
         scene.dial(OTHER, VIP[version], 80) as client,
         server.accept()[0] as accepted,
     ):
-        accepted.settimeout(5)
+        accepted.settimeout(PATIENCE)
         client.sendall(b"one")
         wanted = f"<{ROUTE}>one".encode()
         assert read(accepted, len(wanted)) == wanted
@@ -211,7 +211,7 @@ def test_a_pod_cannot_speak_on_envoys_connection(scene: Scene, version: int) -> 
         scene.dial(CLIENT, address(SERVER, version)) as client,
         server.accept()[0] as accepted,
     ):
-        accepted.settimeout(5)
+        accepted.settimeout(PATIENCE)
         port = accepted.getpeername()[1]
         assert port >= layouts.PROXY_PORT_FIRST
         with pytest.raises(TimeoutError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.datapath.conftest import Node, table
+from tests.datapath.conftest import PATIENCE, Node, table
 from weft.datapath.sweep import sweep
 from weft.model.desired import BumpRevision, Write
 from weft.model.net import TableId
@@ -32,8 +32,8 @@ def three(running: Node) -> Node:
 @pytest.mark.parametrize("version", [4, 6])
 def test_an_idle_connection_is_reset_at_both_ends(three: Node, version: int) -> None:
     with three.listen(13, version) as server, three.connect(11, 13, version) as client, server.accept()[0] as accepted:
-        accepted.settimeout(5)
-        client.settimeout(5)
+        accepted.settimeout(PATIENCE)
+        client.settimeout(PATIENCE)
         three.connect(None, 13, version).close()  # the node's own: stays allowed
         refuse_11(three)
         swept = sweep(three.datapath)
@@ -49,6 +49,6 @@ def test_what_is_still_allowed_is_left_alone(three: Node) -> None:
         three.apply(BumpRevision("nothing changed"))
         assert sweep(three.datapath).refused == 0
         client.sendall(b"still here")
-        accepted.settimeout(5)
+        accepted.settimeout(PATIENCE)
         assert accepted.recv(10) == b"still here"
         assert sweep(three.datapath).flows == 0  # decided again by its own packet
