@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.datapath.conftest import PATIENCE, Node, table
+from weft.datapath.errors import DatapathError
+from weft.datapath.layouts import FLOW_KEY_SIZE, REVIEW_NEEDLESS
+from weft.datapath.query import review
 from weft.datapath.sweep import sweep
 from weft.model.desired import BumpRevision, Write
 from weft.model.net import TableId
@@ -52,3 +55,12 @@ def test_what_is_still_allowed_is_left_alone(three: Node) -> None:
         accepted.settimeout(PATIENCE)
         assert accepted.recv(10) == b"still here"
         assert sweep(three.datapath).flows == 0  # decided again by its own packet
+
+
+def test_flows_that_nobody_judged_are_an_error(running: Node) -> None:
+    """More keys than one run takes are all judged; half a key never is, and is not taken for "allowed"."""
+    keys = bytes(200 * FLOW_KEY_SIZE)
+    said = review(running.datapath, keys)
+    assert said == keys and REVIEW_NEEDLESS == 0
+    with pytest.raises(DatapathError, match="review open flows"):
+        review(running.datapath, keys[:-1])

@@ -67,11 +67,11 @@ def addresses(mesh: Mesh, namespace: str) -> list[str]:
 def test_batches_of_pods_leave_nothing(mesh: Mesh, rounds: int = 2) -> None:
     with emptied(mesh, "cni-batches"):
         for number in range(rounds):
-            names = [f"p{number}-{index}" for index in range(20)]
+            names = [f"p{number}-{index}" for index in range(30)]
             mesh.apply(*batch("cni-batches", mesh.cluster.nodes, names))
             mesh.wait_pods("cni-batches", SECONDS)
             given = addresses(mesh, "cni-batches")
-            assert len(given) == len(set(given)) == 40
+            assert len(given) == len(set(given)) == 60
             delete(mesh, "cni-batches")
 
 
